@@ -98,6 +98,27 @@ def test_a_single_value_has_no_r2_and_a_constant_target_no_division():
     assert measure("regression", targets, targets + 1)["r2"] == 0
 
 
+@pytest.mark.parametrize("task", ["classes", "labels", "values"])
+def test_many_resamples_are_scored_at_once_as_one_after_the_other(task):
+    random = np.random.default_rng(0)
+    weights = np.stack([np.bincount(random.integers(20, size=20), minlength=20) for _ in range(9)])
+    weights = np.append(weights.astype(float), [np.arange(20) < 7], axis=0)  # all of one class
+    if task == "classes":
+        targets = np.repeat([0, 1, 2], [7, 7, 6])
+        scorer = make_scorer("multiclass", targets, random.dirichlet(np.ones(3), 20))
+    elif task == "labels":
+        targets = (np.arange(20)[:, np.newaxis] < [7, 9]).astype(np.float32)
+        scorer = make_scorer("multilabel", targets, random.random((20, 2)))
+    else:
+        scorer = make_scorer("regression", *random.normal(size=(2, 20, 3)))
+    together, alone = scorer(weights), [scorer(each) for each in weights]
+    for name, values in together.items():
+        assert all(type(scores[name]) is float for scores in alone)
+        assert values == pytest.approx([scores[name] for scores in alone], nan_ok=True)
+    if "roc_auc" in together:
+        assert np.flatnonzero(np.isnan(together["roc_auc"])).tolist() == [9]
+
+
 def test_intervals_contain_the_true_score_of_nineteen_in_twenty_samples():
     held = {"accuracy": 0, "cross_entropy": 0, "roc_auc": 0}
     truth = {}

@@ -19,6 +19,7 @@ from serving.bundle import KERAS_MODEL
 # A step at this rate changes nothing.
 STILL = {"epochs": 1, "figures": False, "optimizer.learning_rate": 1e-30}
 SHAPE = {"variant": "mlp", "hidden": [16], "normalization": "none", "figures": False, "epochs": 1}
+ROWS = {"head": "linear", "target": "y", "hidden": [8], "members": 1, "epochs": 1, "figures": False}
 
 
 def _begin(folder):
@@ -44,8 +45,7 @@ def rows_of(count, spread=1.0, texts=("a", "b", "c"), missing=()):
 def _begin_rows(folder):
     table = folder / "table.csv"
     table.write_text(rows_of(200, missing=(5, 6, 7)))
-    settings = {"head": "linear", "target": "y", "epochs": 2, "hidden": [8], "figures": False}
-    return train(make_config("features", settings, data=table), folder)
+    return train(make_config("features", ROWS, data=table), folder)
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +134,7 @@ def test_statistics_and_vocabularies_stay_and_the_range_of_values_widens(regress
 def test_missing_values_that_the_model_does_not_know_are_refused(tmp_path, regression):
     table = tmp_path / "table.csv"
     table.write_text(rows_of(200))
-    settings = {"head": "linear", "target": "y", "epochs": 1, "hidden": [8], "figures": False}
-    whole = train(make_config("features", settings, data=table), tmp_path)
+    whole = train(make_config("features", ROWS, data=table), tmp_path)
     table.write_text(rows_of(200, missing=(3, 4)))
     config = make_config("features", {"start_from": whole.folder, "target": "y"}, data=table)
     with pytest.raises(DataError, match="Only columns that had missing values .*Received: 'x' of"):

@@ -222,7 +222,7 @@ def test_a_loss_that_is_no_longer_finite_is_an_error_and_leaves_no_run(tmp_path)
         "optimizer.schedule": "constant",
         "loss": "mse",
     }
-    settings |= {"normalization": "none", "activation": "relu", "hidden": [8, 8]}
+    settings |= {"normalization": "none", "activation": "relu", "hidden": [8, 8], "members": 1}
     message = r"loss must stay finite.*nan in step \d of epoch 1, at the learning rate 1e\+30"
     with pytest.raises(RunError, match=message):
         train(make_config("features", settings), tmp_path)
@@ -237,7 +237,7 @@ def test_a_loss_that_is_infinite_from_the_start_is_not_blamed_on_the_learning_ra
 
 def test_a_model_that_diverges_in_the_last_step_is_an_error(tmp_path):
     settings = {"optimizer.name": "gradient_descent", "optimizer.learning_rate": 1e30}
-    once = {"epochs": 1, "repeat": 1, "normalization": "none"}
+    once = {"epochs": 1, "repeat": 1, "normalization": "none", "members": 1}
     config = make_config("features", {**settings, **once}, data="iris")
     with pytest.raises(RunError, match="loss must stay finite. Received: nan after epoch 1. Lower"):
         train(config, tmp_path)
@@ -246,7 +246,8 @@ def test_a_model_that_diverges_in_the_last_step_is_an_error(tmp_path):
 
 
 def test_sizes_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
-    settings = {"head": "linear", "epochs": 1, "train_sizes": [0.1, 0.5]}  # 0.1 is 1 sample
+    settings = {"head": "linear", "epochs": 1, "members": 1}
+    settings |= {"train_sizes": [0.1, 0.5]}  # 0.1 is 1 sample
     run = train(make_config("features", settings, data="linnerud"), tmp_path, figures=False)
     found = json.loads((run.folder / "training_sizes.json").read_text())
     assert [row["samples"] for row in found["sizes"]] == [7, 14]

@@ -74,7 +74,7 @@ def definition_of(budget=None, declared=RATE, family="softmax", **settings):
 def tuned(tmp_path_factory):
     """A search that was interrupted in its second trial, and the output of joining it."""
     declared = {"optimizer.learning_rate": "log:1e-3..1", "hidden": "layers:1..2x2..8"}
-    plain = {"normalization": "none", "dropout": 0.0, "epochs": 1}
+    plain = {"normalization": "none", "dropout": 0.0, "epochs": 1, "members": 1}
     definition = definition_of({"trials": 4}, declared, "features", **plain)
     # After the epoch of the first trial, after that trial, after the epoch of the second.
     calls = iter([None, None, KeyboardInterrupt])

@@ -1,6 +1,6 @@
 """Measures predictions with metrics that suit their task. Nothing here imports Keras."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,15 @@ OUTPUTS = {"multiclass": "probabilities", "multilabel": "probabilities", "regres
 # The main score of each task.
 SCORES = {"multiclass": "accuracy", "multilabel": "f1_macro", "regression": "r2"}
 TOP_K = 3
-# From the weights of samples to metrics by name.
-Scorer = Callable[[np.ndarray], dict[str, float]]
+# From the weights of samples, `(samples,)` or `(resamples, samples)`, to metrics by name.
+Scorer = Callable[[np.ndarray], dict[str, Any]]
 # Smaller probabilities count as this one in cross entropy, as in scikit-learn.
 _EPSILON = float(np.finfo(np.float64).eps)
 # The average precision of more classes would take longer than it is worth.
 _MAX_RANKED = 100
 _BOOTSTRAPS = 200
+# Weights that are scored at once: more would leave the cache of a processor.
+_WEIGHTS_AT_ONCE = 10_000
 
 
 def measure(
@@ -52,7 +54,8 @@ def make_scorer(
     """Return a function from the weights of samples, float64 `(samples,)`, to metrics by name.
 
     Weights of 1 give the metrics themselves, and counts of how often each sample was drawn those of
-    a resample. What can be done once, such as ranking the samples, is done here.
+    a resample. Weights `(resamples, samples)` give metrics `(resamples,)`, many times faster than
+    one resample after the other. What can be done once, such as ranking the samples, is done here.
 
     Args:
         task: `multiclass`, `multilabel` or `regression`.
@@ -91,14 +94,14 @@ def _class_scorer(
     highest = np.argsort(normalized, axis=1, kind="stable")[:, -TOP_K:]
     is_near = (highest == targets[:, np.newaxis]).any(axis=1)
 
-    def score(weights: np.ndarray) -> dict[str, float]:
+    def score(weights: np.ndarray) -> dict[str, Any]:
         sums = [
-            np.bincount(classes, weights, count)
+            sum_by_class(weights, classes, count + 1)[..., :count]
             for classes in (targets, predicted, np.where(is_right, targets, count))
         ]
         found = {
             "accuracy": _mean(is_right, weights),
-            "f1_macro": _f1(sums[2][:count], sums[0] + sums[1], are_all=False),
+            "f1_macro": _f1(sums[2], sums[0] + sums[1], are_all=False),
             "cross_entropy": _mean(losses, weights),
         }
         found = rank(weights) | found if count == 2 else found | rank(weights)
@@ -122,12 +125,12 @@ def _label_scorer(truth: np.ndarray, exact: np.ndarray, decided: np.ndarray) -> 
     rights, sums = (truth & decided).astype(float), truth.astype(float) + decided
     rank = _ranking_scorer(truth, exact)
 
-    def score(weights: np.ndarray) -> dict[str, float]:
+    def score(weights: np.ndarray) -> dict[str, Any]:
         right, total = weights @ rights, weights @ sums
         return {
             "exact_match": _mean(is_exact, weights),
             "f1_macro": _f1(right, total, are_all=True),
-            "f1_micro": float(2 * right.sum() / max(total.sum(), 1)),
+            "f1_micro": _plain(2 * right.sum(axis=-1) / np.maximum(total.sum(axis=-1), 1)),
             "binary_cross_entropy": _mean(losses, weights),
             **rank(weights),
         }
@@ -143,16 +146,17 @@ def _value_scorer(targets: np.ndarray, values: np.ndarray) -> Scorer:
     errors = targets - values
     absolute, squared = np.abs(errors).mean(axis=1), errors**2
 
-    def score(weights: np.ndarray) -> dict[str, float]:
-        share = weights / weights.sum()
+    def score(weights: np.ndarray) -> dict[str, Any]:
+        share = weights / weights.sum(axis=-1, keepdims=True)
         mse = share @ squared
-        found = {"mae": float(share @ absolute), "rmse": float(np.sqrt(mse).mean())}
+        found = {"mae": _plain(share @ absolute), "rmse": _plain(np.sqrt(mse).mean(axis=-1))}
         if len(targets) < 2:
             return found
-        spread = share @ (targets - share @ targets) ** 2
+        means = (share @ targets)[..., np.newaxis, :]  # (1, values), or one for each resample
+        spread = np.einsum("...s,...sv->...v", share, (targets - means) ** 2)
         # a spread of 0 must not divide
         r2 = np.where(spread > 0, 1 - mse / np.where(spread > 0, spread, 1), mse == 0)
-        return {**found, "r2": float(r2.mean())}
+        return {**found, "r2": _plain(r2.mean(axis=-1))}
 
     return score
 
@@ -178,41 +182,58 @@ def _ranking_scorer(truth: np.ndarray, scores: np.ndarray) -> Scorer:
         ranked.append((order, truth[order, label], ends))
     has_precision = len(ranked) <= _MAX_RANKED
 
-    def score(weights: np.ndarray) -> dict[str, float]:
-        curves = [_areas(weights[order], is_true, ends) for order, is_true, ends in ranked]
-        auc, precision = np.mean(curves, axis=0)
-        found = {"roc_auc": float(auc), "average_precision": float(precision)}
-        return found if has_precision else {"roc_auc": float(auc)}
+    def score(weights: np.ndarray) -> dict[str, Any]:
+        curves = [
+            _areas(weights.take(order, axis=-1), is_true, ends) for order, is_true, ends in ranked
+        ]
+        auc, precision = (_plain(np.mean(areas, axis=0)) for areas in zip(*curves, strict=True))
+        found = {"roc_auc": auc, "average_precision": precision}
+        return found if has_precision else {"roc_auc": auc}
 
     return score
 
 
-def _areas(weights: np.ndarray, is_true: np.ndarray, ends: np.ndarray) -> tuple[float, float]:
+def _areas(weights: np.ndarray, is_true: np.ndarray, ends: np.ndarray) -> tuple[Any, Any]:
     """Return the areas under the ROC curve and under the precision-recall curve."""
-    taken = np.cumsum(weights)[ends]
-    hits = np.cumsum(weights * is_true)[ends]
-    positives, negatives = hits[-1], taken[-1] - hits[-1]
-    if not (positives and negatives):
-        return np.nan, np.nan
+    taken = np.cumsum(weights, axis=-1).take(ends, axis=-1)
+    hits = np.cumsum(weights * is_true, axis=-1).take(ends, axis=-1)
+    positives, negatives = hits[..., -1], taken[..., -1] - hits[..., -1]
     misses = taken - hits
     gained, lost = hits.copy(), misses.copy()
-    gained[1:] -= hits[:-1]
-    lost[1:] -= misses[:-1]
-    auc = lost @ (hits - gained / 2) / (positives * negatives)
-    return auc, gained @ (hits / np.maximum(taken, 1)) / positives
+    gained[..., 1:] -= hits[..., :-1]
+    lost[..., 1:] -= misses[..., :-1]
+    pairs = positives * negatives
+    unknown = np.where(pairs > 0, 1.0, np.nan)  # without a positive and a negative sample
+    auc = np.sum(lost * (hits - gained / 2), axis=-1) / np.where(pairs > 0, pairs, 1)
+    gains = np.sum(gained * (hits / np.maximum(taken, 1)), axis=-1)
+    precision = gains / np.where(positives > 0, positives, 1)
+    return auc * unknown, precision * unknown
 
 
-def _mean(values: np.ndarray, weights: np.ndarray) -> float:
-    return float(weights @ values / weights.sum())
+def sum_by_class(weights: np.ndarray, classes: np.ndarray, count: int) -> np.ndarray:
+    """Return the sums of weights `(…, samples)` over the samples of each class, `(…, count)`."""
+    rows = weights.reshape(-1, weights.shape[-1])
+    cells = classes + count * np.arange(len(rows))[:, np.newaxis]
+    sums = np.bincount(cells.ravel(), rows.ravel(), count * len(rows))
+    return sums.reshape(*weights.shape[:-1], count)
 
 
-def _f1(right: np.ndarray, total: np.ndarray, are_all: bool) -> float:
+def _plain(values: Any) -> Any:
+    """Return a single value as a number, and several as they are."""
+    return values if np.ndim(values) else float(values)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> Any:
+    return _plain(weights @ values / weights.sum(axis=-1))
+
+
+def _f1(right: np.ndarray, total: np.ndarray, are_all: bool) -> Any:
     """Return the mean F1 of classes, given how often each is right, and a target or predicted.
 
     Those that never are count as 0 if `are_all`, and are left out otherwise.
     """
-    counted = np.ones(len(total), bool) if are_all else total > 0
-    return float((2 * right / np.maximum(total, 1))[counted].mean())
+    f1 = 2 * right / np.maximum(total, 1)  # 0 for those that never are
+    return _plain(f1.mean(-1) if are_all else f1.sum(-1) / (total > 0).sum(-1))
 
 
 def class_scores(
@@ -288,6 +309,20 @@ def standard_error(task: str, targets: np.ndarray, predictions: np.ndarray) -> f
         accuracy = ((predictions.argmax(axis=1) == targets).sum() + 1) / (count + 2)
         return float(np.sqrt(accuracy * (1 - accuracy) / count))
     random, scorer = np.random.default_rng(0), make_scorer(task, targets, predictions)
-    drawn = (random.integers(count, size=count) for _ in range(_BOOTSTRAPS))
-    scores = [scorer(np.bincount(i, minlength=count).astype(float))[SCORES[task]] for i in drawn]
+    drawn = (scorer(weights) for weights in draw_weights(random, count, _BOOTSTRAPS))
+    scores = np.concatenate([scores[SCORES[task]] for scores in drawn])
     return float(np.std(scores, ddof=1))
+
+
+def draw_weights(random: np.random.Generator, count: int, draws: int) -> Iterator[np.ndarray]:
+    """Yield how often each sample was drawn in resamples, float64 `(resamples, samples)`.
+
+    Args:
+        random: what draws.
+        count: number of samples.
+        draws: number of resamples; they come in as many parts as memory asks for.
+    """
+    at_once = max(_WEIGHTS_AT_ONCE // count, 1)
+    for start in range(0, draws, at_once):
+        chosen = random.integers(count, size=(min(at_once, draws - start), count))
+        yield sum_by_class(np.ones(chosen.shape), chosen, count)

@@ -7,7 +7,7 @@ import numpy as np
 from serving.manifest import ScoreInterval
 
 from .estimates import CONFIDENCE, Estimate, wilson_estimate
-from .metrics import Scorer
+from .metrics import Scorer, draw_weights
 
 # Fractions of the samples; all other metrics are resampled.
 PROPORTIONS = ("accuracy", "exact_match", "top3_accuracy")
@@ -35,13 +35,12 @@ def resample(
     """
     random = np.random.default_rng(0)
     draws = min(max(_WORK // (count * outputs), _LEAST), most)
-    found: list[list[dict[str, float]]] = [[] for _ in scorers]
-    for _ in range(draws):
-        weights = np.bincount(random.integers(count, size=count), minlength=count).astype(float)
-        for scores, scorer in zip(found, scorers, strict=True):
-            scores.append(scorer(weights))
+    parts = [
+        [scorer(weights) for scorer in scorers] for weights in draw_weights(random, count, draws)
+    ]
     return [
-        {name: np.array([scores[name] for scores in each]) for name in each[0]} for each in found
+        {name: np.concatenate([scores[name] for scores in each]) for name in each[0]}
+        for each in zip(*parts, strict=True)
     ]
 
 

@@ -20,6 +20,7 @@ from app.data.constant_inputs import require_variation
 from app.data.datasets import Dataset, Stream
 from app.data.frames import data_on_disk, move_data
 from app.data.own_data import open_stream
+from app.data.pipelines import seed_everything
 from app.data.reading_progress import tell
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
@@ -36,8 +37,9 @@ from app.system.signals import (
     sigterm_as_sigint,
 )
 from app.training.callbacks import EpochLog
-from app.training.fit import fit
+from app.training.fit import fit_job
 from app.training.history_file import HistoryFile
+from app.training.job import Job
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken, rows_beside
 from app.training.own_losses import own_callback
@@ -169,13 +171,16 @@ def _train(
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.sample_shape)
+    seed_everything(config.seed)  # the model that is checked is the one that is trained
     model = checked_model(config, dataset, splits, own)
+    # Other models are read from a file.
+    ready = model if own is None and not config.start_from else None
     if config.start_from and team.is_writer:
         tell_start(config.start_from, dataset)
     if not team.is_writer:
         folder = Path(team.from_writer(None))
         return _fit_and_finish(
-            report_run(folder, config, dataset, splits), dataset, callbacks, team
+            report_run(folder, config, dataset, splits), dataset, callbacks, team, ready
         )
     folder = new_run_folder(output, family_named(config.family).short_name)
     with _removed_unless_resumable(folder), _session(folder, team):
@@ -189,7 +194,7 @@ def _train(
         run = report_run(folder, config, dataset, splits)
         begin_run(run)
         team.from_writer(str(folder))
-        return _fit_and_finish(run, dataset, callbacks, team)
+        return _fit_and_finish(run, dataset, callbacks, team, ready)
 
 
 def _image_size(config: RunConfig, own: Builder | None) -> tuple[int, ...]:
@@ -345,7 +350,22 @@ def checked_model(
     return model
 
 
-def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team) -> Run:
+def _fit_and_finish(
+    run: Run,
+    dataset: Dataset,
+    callbacks: Callbacks,
+    team: Team,
+    model: keras.Model | None = None,
+) -> Run:
+    """Train a run and write its results.
+
+    Args:
+        run: the run.
+        dataset: the samples.
+        callbacks: callbacks for `keras.Model.fit`.
+        team: the processes that train together.
+        model: see `app.training.job.Job`.
+    """
     team.announce(run.folder)
     checkpoint = run.folder / CHECKPOINT
     team.agree(_facts(run, checkpoint))
@@ -353,7 +373,8 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
         log = EpochLog(str(run.folder / "tensorboard"), write_graph=False)
         callbacks = [*callbacks, log, HistoryFile(run.folder / HISTORY)]
     with translate_out_of_memory():
-        fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
+        job = Job(run.config, dataset, run.splits, team, model)
+        fitted = fit_job(job, callbacks, checkpoint)
         # The precision was chosen once; the models that follow use it without measuring again.
         training = replace(run.config.training, precision=fitted.compilation.precision)
         run = replace(run, config=replace(run.config, training=training))

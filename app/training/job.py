@@ -67,6 +67,8 @@ class Job:
         splits: indices of the training, validation and test samples.
         team: the processes that train together; None trains in this process only,
             on one device.
+        model: an untrained model of the run's family in float32, built for this data after
+            `seed_everything`; None builds it.
 
     Attributes:
         config, splits, team: as given.
@@ -86,7 +88,12 @@ class Job:
     loss_weight = 1.0
 
     def __init__(
-        self, config: RunConfig, dataset: Dataset, splits: Splits, team: Team | None = None
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        splits: Splits,
+        team: Team | None = None,
+        model: keras.Model | None = None,
     ) -> None:
         self.stream = dataset.stream
         seed_everything(config.seed, is_exact=self.is_exact)
@@ -100,7 +107,7 @@ class Job:
             replace(splits, train=train),
             rows_beside(config.start_from),
         )
-        self.model = self.build()
+        self.model = self.build() if model is None else self._with_momentum(model)
         self.output = trained_output(self.model, self.model_config.trained_layer, self.task)
         adapt(self.model, dataset, train)
         if self.is_own:
@@ -200,6 +207,10 @@ class Job:
         if self.is_own:
             is_wide = compilation.precision == "float32"
             return model if is_wide else in_precision(model, compilation.precision)
+        return self._with_momentum(model)
+
+    def _with_momentum(self, model: keras.Model) -> keras.Model:
+        """Return the model, whose batch normalization averages over steps that suit the data."""
         # With Keras' default momentum, the statistics average over about a hundred steps. On a
         # small data set that includes weights of many epochs ago, and predictions get worse.
         most = _MUON_STEPS if self.config.training.optimizer.name == "muon" else _MAX_STEPS
