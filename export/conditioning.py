@@ -50,7 +50,7 @@ def stable_samples(
         raise ProofError(
             "Outputs must not depend on how numbers are rounded. Received: those of "
             f"{(excess > 1).sum()} of {len(excess)} samples, which Keras itself computes "
-            "differently as it calls the model and as it traces it."
+            "differently as it calls the model and as it traces it. Nothing was published."
         )
     left_out = len(are_stable) - int(are_stable.sum())
     if not left_out:

@@ -202,7 +202,7 @@ def int8_bound() -> list[Figure]:
                 for name in ("bound", "whole")
             )
             metric = f"{kind}, random weights: samples with another class than float32, mean"
-            figures.append(Figure(f"{metric} (8 bits: {whole:.1f} %)", f"{bound:.1f} %"))
+            figures.append(Figure(f"{metric} (8 bits: {whole:.1f}%)", f"{bound:.1f}%"))
     return figures
 
 

@@ -310,7 +310,7 @@ def _use_batch_scheduling() -> None:
 
 
 def _collect_rarely() -> None:
-    """Let the garbage collector look for cycles rarely: requests make none, and it takes 5 %."""
+    """Let the garbage collector look for cycles rarely: requests make none, and it takes 5%."""
     gc.collect()
     gc.freeze()  # what was imported stays
     gc.set_threshold(_COLLECTED_OBJECTS, *gc.get_threshold()[1:])
