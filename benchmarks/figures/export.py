@@ -196,7 +196,7 @@ def int8_bound() -> list[Figure]:
         figures.append(Figure(f"{metric} without VNNI", str(others), "0", others == 0))
         if kind == "runs":
             figures += [_lost(row) for row in models]
-        else:
+        elif "zoo" in kind:
             bound, whole = (
                 sum(row[f"{name}_lost"] for row in models) / len(models)
                 for name in ("bound", "whole")
