@@ -175,7 +175,7 @@ def _variable_of_an_operation():
     return keras.Model(inputs, layers.Dense(2)(inputs * scale))
 
 
-class _Branching(layers.Layer):
+class Branching(layers.Layer):
     """Convolves images that are not dark."""
 
     def __init__(self):
@@ -195,7 +195,7 @@ class _Branching(layers.Layer):
 
 def _convolution_in_a_branch():
     inputs = Input((8, 8, 1))
-    return keras.Model(inputs, _Branching()(inputs))
+    return keras.Model(inputs, Branching()(inputs))
 
 
 @pytest.mark.parametrize(
