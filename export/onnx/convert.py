@@ -23,7 +23,7 @@ from export.memory import return_memory
 from export.passes.pipeline import clean_model
 from serving.manifest import DTYPES, TensorSpec
 
-from .branches import shapes_of_branches
+from .branches import forget_unknown_shapes, shapes_of_branches
 from .crosses import values_before_hashes
 from .files import to_message, without_arrays
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
@@ -141,6 +141,7 @@ def _convert(
         inlined = _inline(frozen, input_names + output_names)
         _refuse_random(inlined, layers)
         _keep_shapes(inference.function.graph, inlined)
+        forget_unknown_shapes(inlined)
         tf.import_graph_def(inlined, name="")
         refuse_complex(graph, layers)
         # tf2onnx's optimizers are skipped: they take most of the time and do what clean_graph does.
