@@ -152,11 +152,10 @@ class Server:
 
     def _listen(self, address: str) -> bool:
         """Serve gRPC too; return whether it can listen."""
-        from .rpc import RpcServer  # grpcio is an extra
+        from .rpc import RpcServer, Services  # grpcio is an extra
 
-        rpc = RpcServer(
-            self._settings, self._repository, self._admission, self._answers, self._recorder
-        )
+        shared = self._repository, self._admission, self._answers, self._recorder
+        rpc = RpcServer(self._settings, Services(self._settings.max_rows, *shared))
         try:
             rpc.listen(address)
         except OSError as error:

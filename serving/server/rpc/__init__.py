@@ -4,6 +4,6 @@ What HTTP has as well, such as models, batching, limits and readiness, belongs t
 which imports this package only when a port for gRPC is set.
 """
 
-from .services import RpcServer
+from .services import RpcServer, Services
 
-__all__ = ["RpcServer"]
+__all__ = ["RpcServer", "Services"]

@@ -96,7 +96,7 @@ class Services:
 
     def __init__(
         self,
-        settings: Settings,
+        max_rows: int,
         repository: Repository,
         admission: Admission,
         answers: Answers,
@@ -106,7 +106,7 @@ class Services:
         self._admission = admission
         self._answers = answers
         self._recorder = recorder
-        self._max_rows = settings.max_rows
+        self._max_rows = max_rows
         self._reflection = reflection.ReflectionServicer(_SERVICES, POOL)
         self._is_ending = asyncio.Event()
         self._readers: WeakKeyDictionary[LoadedModel, InferMessages] = WeakKeyDictionary()
@@ -365,16 +365,9 @@ def _reply(message: str, fields: Mapping[str, Any]) -> bytes:
 class RpcServer:
     """Serves gRPC on the event loop of the server."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        repository: Repository,
-        admission: Admission,
-        answers: Answers,
-        recorder: Recorder,
-    ) -> None:
-        """Make a server that does not listen yet, of the parts that HTTP uses as well."""
-        self._services = Services(settings, repository, admission, answers, recorder)
+    def __init__(self, settings: Settings, services: Services) -> None:
+        """Make a server that does not listen yet; `services` answer its calls."""
+        self._services = services
         self._settings = settings
         self._calls = CallServer(
             self._services.answer,
