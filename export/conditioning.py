@@ -43,9 +43,11 @@ def stable_samples(
         ProofError: Keras differs from itself by more than an artifact may.
     """
     excess = _excess(inference, samples.inputs, expected)
-    are_stable = _or_all(excess <= _PART)
-    if not are_drawn:
-        are_stable = np.r_[np.ones(len(samples), bool), excess[len(samples) :] <= _PART]
+    are_stable = excess <= _PART
+    if are_drawn:
+        are_stable = _or_all(are_stable)
+    else:
+        are_stable[: len(samples)] = True
     if excess[are_stable].max(initial=0) > 1:
         raise ProofError(
             "Outputs must not depend on how numbers are rounded. Received: those of "

@@ -17,17 +17,17 @@ def without_empty_inputs(model: keras.Model) -> keras.Model:
     if all(are_empty) or not any(are_empty):
         return model
     names = input_names(model)
-    leaves = [
-        None
-        if is_empty
-        else keras.Input(tensor.shape[1:], tensor.shape[0], tensor.dtype, name=name)
-        for tensor, name, is_empty in zip(model.inputs, names, are_empty, strict=True)
+    described = list(zip(model.inputs, names, are_empty, strict=True))
+    inputs = [
+        keras.Input(tensor.shape[1:], tensor.shape[0], tensor.dtype, name=name)
+        for tensor, name, is_empty in described
+        if not is_empty
     ]
-    inputs = [leaf for leaf in leaves if leaf is not None]
-    for place, tensor in enumerate(model.inputs):
-        if leaves[place] is None:
-            empty = _Empty(tensor.shape, tensor.dtype, name=f"no_{names[place]}")
-            leaves[place] = empty(inputs[0])
+    kept = iter(inputs)
+    leaves = [
+        _Empty(tensor.shape, tensor.dtype, name=f"no_{name}")(inputs[0]) if is_empty else next(kept)
+        for tensor, name, is_empty in described
+    ]
     outputs = model(keras.tree.pack_sequence_as(model.input, leaves))
     return keras.Model(inputs, named_like(model, outputs), name=model.name)
 

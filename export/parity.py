@@ -1,6 +1,6 @@
 """Proves that Keras, the SavedModel and the ONNX graph compute one function."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from serving.parity import (
     Inputs,
     Outputs,
     allowed_difference,
-    batch_runs,
     count_samples,
     is_within,
     largest_difference,
@@ -91,13 +90,27 @@ def _cases(inference: InferenceFunction, samples: Samples, expected: Outputs) ->
         yield from _whole_cases(inference, samples)
         return
     sizes = batch_sizes(samples.inputs)
-    for batch_size, rows in batch_runs(count_samples(samples.inputs), sizes):
+    for batch_size, rows in _batch_runs(count_samples(samples.inputs), sizes):
         yield samples.inputs, expected, batch_size, rows
     for one in samples.of_other_sizes:
         inputs, wanted = finite_part(one, inference.predict(one))
         if count_samples(inputs):
             yield inputs, wanted, sizes[-1], count_samples(inputs)
             yield inputs, wanted, sizes[0], sizes[0]
+
+
+def _batch_runs(count: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield batch sizes, each with the number of samples to run at it.
+
+    All samples are run in the smallest and in the largest batches. What depends on the size of a
+    batch shows on the first ones: at sizes between, two batches and a sample by itself are run.
+
+    Args:
+        count: number of samples.
+        sizes: batch sizes, ascending.
+    """
+    for size in sizes:
+        yield size, count if size in (sizes[0], sizes[-1]) else min(count, 2 * size + 1)
 
 
 def _whole_cases(inference: InferenceFunction, samples: Samples) -> Iterator[_Case]:

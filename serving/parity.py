@@ -1,6 +1,6 @@
 """Parity: when the outputs of two runtimes count as equal. Used by export and by verification."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,20 +49,6 @@ def take_samples(inputs: Inputs, index: Any) -> Inputs:
         return {name: array[index] for name, array in inputs.items()}
     taken: np.ndarray = inputs[index]
     return taken
-
-
-def batch_runs(count: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield batch sizes, each with the number of samples to run at it.
-
-    All samples are run in the smallest and in the largest batches. What depends on the size of a
-    batch shows on the first ones: at sizes between, two batches and a sample by itself are run.
-
-    Args:
-        count: number of samples.
-        sizes: batch sizes, ascending.
-    """
-    for size in sizes:
-        yield size, count if size in (sizes[0], sizes[-1]) else min(count, 2 * size + 1)
 
 
 def run_in_batches(run: Callable[[Any], Outputs], inputs: Inputs, batch_size: int) -> Outputs:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("hornbill.server")
 _FLUSH_S = 0.5
+_BUSY_S = 0.5  # until the server may have room for the self-test of a new version
 _UNREAD = 499  # in the log and metrics, as in those of nginx: the client has not read the response
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
@@ -106,7 +107,7 @@ class Server:
         batcher = model.batcher(counter.count, self._turns, self._settings)
         loaded = LoadedModel(model, batcher)
         while (reason := await self._selftests.test(loaded)) is None:
-            await asyncio.sleep(_FLUSH_S)
+            await asyncio.sleep(_BUSY_S)
         if reason:
             raise ServingError(f"The self-test fails: {reason}")
         return loaded

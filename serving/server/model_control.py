@@ -35,7 +35,7 @@ class ModelControl:
         # With the id of the process, by which the others see whether it has ended.
         named = None if path is None else f"{path.name}-{os.getpid()}-{uuid4().hex}"
         self._own = None if path is None else path.with_name(str(named))
-        self.report(())
+        self._tell()
 
     def request(self, name: str, *, is_load: bool) -> None:
         """Add a request. It takes effect with the next `update`."""
@@ -79,8 +79,13 @@ class ModelControl:
         Args:
             loading: names of the models that are being loaded.
         """
+        before = self._followed
         while self._followed < self._begun and self._names[self._followed] not in loading:
             self._followed += 1
+        if self._followed > before:
+            self._tell()
+
+    def _tell(self) -> None:
         if self._own is not None:
             self._own.write_text(str(self._followed))
 

@@ -34,6 +34,7 @@ class Recorder:
 
     Attributes:
         metrics: the metrics that it adds to.
+        is_logging: whether requests are logged.
         trace: records the span of a request; None if no traces are sent.
     """
 
@@ -49,16 +50,12 @@ class Recorder:
         """
         self.metrics = metrics
         self._models = models
-        self._log = AccessLog() if settings.log_requests else None
+        self.is_logging = settings.log_requests
+        self._log = AccessLog()
         self._traces = Traces()
         self.trace: Callable[[Ended], None] | None = self._traces.record
         self._process, self._numbers = f"{os.getpid():x}", itertools.count()
         self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
-
-    @property
-    def is_logging(self) -> bool:
-        """Whether requests are logged."""
-        return self._log is not None
 
     def next_id(self) -> str:
         """Return a new id for a request."""
@@ -87,7 +84,7 @@ class Recorder:
     def log(
         self, head: Head, status: int | str, seconds: float, size: int, token: str = ""
     ) -> None:
-        """Log a request.
+        """Log a request; to be called only if requests are logged.
 
         Args:
             head: what it began with.
@@ -96,8 +93,6 @@ class Recorder:
             size: bytes of its response before compression.
             token: name of the token that it presented.
         """
-        if self._log is None:
-            return
         now, milliseconds = round(time.time(), 3), round(1000 * seconds, 3)
         named = head.id, head.method, head.path
         trace = trace_id(head.traceparent) if head.traceparent else ""
@@ -105,11 +100,9 @@ class Recorder:
 
     def flush(self) -> None:
         """Start writing the log of the last requests."""
-        if self._log is not None:
-            self._log.flush()
+        self._log.flush()
 
     def close(self) -> None:
         """Write the last lines of the log, and send the last spans."""
-        if self._log is not None:
-            self._log.close()
+        self._log.close()
         self._traces.close()

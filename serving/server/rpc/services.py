@@ -177,10 +177,11 @@ class Services:
     def _record(self, method: _Method, call: Call, outcome: _Outcome, seconds: float) -> None:
         recorder, name = self._recorder, _NAMES[outcome.code]
         recorder.count(method.route, call.model, name, seconds)
-        metadata = call.metadata
-        request_id = str(metadata.get("x-request-id") or recorder.next_id())
-        head = Head(request_id, "POST", call.method, metadata.get("traceparent", ""))
-        recorder.log(head, name, seconds, len(outcome.content or b""), outcome.token)
+        if recorder.is_logging:
+            metadata = call.metadata
+            request_id = str(metadata.get("x-request-id") or recorder.next_id())
+            head = Head(request_id, "POST", call.method, metadata.get("traceparent", ""))
+            recorder.log(head, name, seconds, len(outcome.content or b""), outcome.token)
         if recorder.trace is not None and call.model:
             recorder.trace(_ended(method, call, outcome.code, seconds))
 
