@@ -19,6 +19,8 @@ FLOAT16 = "model.float16.onnx"
 INT8 = "model.int8.onnx"
 KERAS_MODEL = "model.keras"
 MODEL = "model.onnx"
+# The suffix of a bundle that is packed into one file.
+PACKED = ".hornbill"
 SIGNATURE = "model.sig"
 # Bytes that a manifest and a list of checksums may have, which are read as a whole.
 _MAX_TEXT = 64 * 10**6

@@ -19,13 +19,11 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
-from .bundle import CHECKSUMS, check_names, read_checked, read_checksums, read_manifest
+from .bundle import CHECKSUMS, PACKED, check_names, read_checked, read_checksums, read_manifest
 from .errors import DamagedError, ManifestError, cannot_read, cannot_write
 from .manifest import Manifest
 from .triton import CONFIG, LABELS, render_config, render_labels
 
-# The suffix of a packed file.
-PACKED = ".hornbill"
 # The earliest time that a zip can hold.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = stat.S_IFREG | 0o644

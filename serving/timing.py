@@ -5,9 +5,10 @@ prediction of ONNX Runtime after one of TensorFlow would find its caches emptied
 by threads that still spin, and seem to take several times as long as it does.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
+
+import numpy as np
 
 # Blocks of each call.
 _BLOCKS = 3
@@ -37,7 +38,7 @@ def quartiles_ms(
             times[name] += _time_block(call, share, warm_up)
     found = {}
     for name, values in times.items():
-        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
         found[name] = (low, middle, high)
     return found
 

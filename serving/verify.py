@@ -16,6 +16,7 @@ from .bundle import (
     FLOAT16,
     GOLDEN,
     INT8,
+    PACKED,
     check_file,
     check_model,
     check_names,
@@ -26,7 +27,7 @@ from .contract import check_proof
 from .errors import DamagedError, ManifestError, ServingError, cannot_read
 from .golden import read_golden
 from .manifest import Manifest, describe_spec
-from .packed import PACKED, check_packed
+from .packed import check_packed
 from .parity import (
     FLOAT16_TOLERANCES,
     Inputs,

@@ -5,9 +5,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from .bundle import CHECKSUMS, MANIFEST, MODEL, version_numbers
+from .bundle import CHECKSUMS, MANIFEST, MODEL, PACKED, version_numbers
 from .errors import InputError, ManifestError, cannot_read
-from .packed import PACKED, unpacked
 
 
 def find_version(path: str | Path) -> Path:
@@ -39,6 +38,8 @@ def _find_version(folder: Path) -> Path:
             f"A bundle must be an existing folder. Received: {folder}, which does not exist."
         ) from None
     if stat.S_ISREG(mode) and folder.suffix == PACKED:
+        from .packed import unpacked  # folders need no zipfile, which takes 5 ms to import
+
         return unpacked(folder)
     if not stat.S_ISDIR(mode):
         raise ManifestError(

@@ -158,7 +158,7 @@ def serve(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log requests.")] = False,
 ) -> None:
     """Serve bundles over the Open Inference Protocol v2 and TF Serving's interface."""
-    from serving.packed import PACKED
+    from serving.bundle import PACKED
     from serving.server import Settings
     from serving.server.running import (
         check_files,
