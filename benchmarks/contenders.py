@@ -99,6 +99,21 @@ CONTENDERS = (
         is_checked=False,
     ),
     Contender(
+        "grpc.aio",
+        ("grpcio",),
+        ("{bin}/python", "constant_rpc.py", "aio", "{second}"),
+        ("rpc",),
+        is_checked=False,
+    ),
+    # What no server on grpcio exceeds.
+    Contender(
+        "grpcio",
+        ("grpcio",),
+        ("{bin}/python", "constant_rpc.py", "core", "{second}"),
+        ("rpc",),
+        is_checked=False,
+    ),
+    Contender(
         "FastAPI",
         ("fastapi", *_UVICORN, "onnxruntime"),
         ("{bin}/uvicorn", "fastapi_app:app", "--port", "{port}"),

@@ -96,6 +96,8 @@ def http_load() -> list[Figure]:
     rivals = {
         "constant": "a uvicorn application that returns a constant",
         "Granian": "the same application on Granian",
+        "grpc.aio": "a function on grpc.aio that returns a constant",
+        "grpcio": "grpcio's core alone, which returns a constant",
         "FastAPI": "a FastAPI handler as in tutorials",
     }
     goals = {
