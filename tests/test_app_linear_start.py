@@ -1,5 +1,7 @@
 """The linear part of a table net begins as a linear model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_app_baselines import table
@@ -57,6 +59,18 @@ def test_without_its_hidden_layers_a_new_net_predicts_as_a_linear_model(
     expected = baseline_scores(dataset, splits)["linear"]
     key = {"regression": "r2", "multilabel": "roc_auc", "multiclass": "accuracy"}[task]
     assert found[key] == pytest.approx(expected[key], abs=0.1)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_numbers_that_are_not_embedded_are_what_the_linear_model_reads(members):
+    dataset = replace(table(), codes=None, string_columns=(), words=())
+    dataset.inputs[:] = np.nan_to_num(dataset.inputs)  # else indicators are joined to them
+    splits, model = started(dataset, {"numeric_embedding": "none", "members": members})
+    found = measure(
+        "multiclass", dataset.targets[splits.test], predict_samples(model, dataset, splits.test)
+    )
+    expected = baseline_scores(dataset, splits)["linear"]["accuracy"]
+    assert found["accuracy"] == pytest.approx(expected, abs=0.1)
 
 
 def test_a_class_without_a_sample_is_never_predicted():

@@ -51,8 +51,10 @@ def start_linear(
     if len(train) * columns.shape[1] * units > _MAX_CELLS:
         return
     rows, targets = (array[train] for array in arrays)
-    encoder = keras.Model(prepared, columns)
-    encoded = np.asarray(encoder.predict_on_batch(keras.ops.convert_to_tensor(rows)))
+    encoded = np.asarray(rows)
+    if columns is not prepared:  # Keras makes no model of a tensor alone
+        encoder = keras.Model(prepared, columns)
+        encoded = np.asarray(encoder.predict_on_batch(keras.ops.convert_to_tensor(rows)))
     is_fixed = _fixed_columns(layers, columns.shape[1])
     is_second_class = task == "multiclass" and units == 1
     outputs = 2 if is_second_class else units
