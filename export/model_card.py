@@ -193,7 +193,7 @@ def _shape(spec: TensorSpec) -> str:
 def _usage(manifest: Manifest) -> str:
     arrays = "\n".join(map(_zeros, manifest.inputs))
     feed = ", ".join(f'"{spec.name}": {spec.name}' for spec in manifest.inputs)
-    show = ".argmax(axis=1)" if manifest.task == "multiclass" else ""
+    show = _shown_prediction(manifest)
     output = manifest.prediction_output or manifest.outputs[0].name
     return f"""## Use
 
@@ -206,11 +206,25 @@ import onnxruntime
 session = onnxruntime.InferenceSession("{MODEL}")
 {arrays}
 (prediction,) = session.run(["{output}"], {{{feed}}})
-print(prediction{show})
+print({show})
 ```
 
 To check this version on your machine: `hornbill verify {manifest.version}` in the parent folder.
 """
+
+
+def _shown_prediction(manifest: Manifest) -> str:
+    """Return the expression that decides as `serving.decisions.decide` does."""
+    thresholds = manifest.thresholds
+    if manifest.task == "multilabel":
+        return f"prediction >= {0.5 if thresholds is None else list(thresholds.values)}"
+    if manifest.task != "multiclass":
+        return "prediction"
+    if thresholds is None:
+        return "prediction.argmax(axis=1)"
+    if len(thresholds.values) > 2:
+        return f"(prediction / {list(thresholds.values)}).argmax(axis=1)"
+    return f"(prediction[:, 1] >= np.float64({thresholds.values[1]})).astype(int)"
 
 
 def _zeros(spec: TensorSpec) -> str:
@@ -281,18 +295,20 @@ def _confidence(manifest: Manifest) -> str:
 
 def _calibration(manifest: Manifest, found: Calibration) -> str:
     classwise = found.classwise_ece_after is not None
-    averaged = ", and its mean over the probabilities of all labels" if classwise else ""
+    error = f"On {found.measured_on} the expected calibration error"
     if found.temperature == 1 and not found.bias:
-        after = f"{found.ece_after:.4f}"
-        after += f" and {found.classwise_ece_after:.4f}" if classwise else ""
+        every = f"; averaged over all labels, it is {found.classwise_ece_after:.4f}"
         return (
-            f"Logits are not divided by a temperature: with none, {found.fitted_on} are "
-            f"significantly more likely. On {found.measured_on} the expected calibration "
-            f"error{averaged} is {after}.\n"
+            f"Logits are not divided by a temperature, since none makes {found.fitted_on} "
+            f"significantly more likely. {error} is {found.ece_after:.4f}"
+            f"{every if classwise else ''}.\n"
         )
-    changed = f"from {found.ece_before:.4f} to {found.ece_after:.4f}"
+    changed = f"changes from {found.ece_before:.4f} to {found.ece_after:.4f}"
     if classwise:
-        changed += f", and from {found.classwise_ece_before:.4f} to {found.classwise_ece_after:.4f}"
+        changed += (
+            f"; averaged over all labels, from {found.classwise_ece_before:.4f} to "
+            f"{found.classwise_ece_after:.4f}"
+        )
     added = ""
     if found.bias:
         pairs = zip(manifest.labels, found.bias, strict=True)
@@ -300,8 +316,7 @@ def _calibration(manifest: Manifest, found: Calibration) -> str:
         added = f" and adds a bias ({shifts})"
     return (
         f"The graph divides logits by a temperature of {found.temperature:.3f}{added}, fitted on "
-        f"{found.fitted_on}. On {found.measured_on} this changes the expected calibration "
-        f"error{averaged} {changed}.\n"
+        f"{found.fitted_on}. {error} {changed}.\n"
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # In a column of numbers or dates, what else people write for one. As a category it could be a word.
 MISSING_NUMBERS = frozenset(
-    {*MISSING, "-", "--", ".", "n.a.", "nil", "<na>", "missing", "unknown", "0000-00-00"}
+    {*MISSING, "-", "--", ".", "n.a.", "nil", "<na>", "nat", "missing", "unknown", "0000-00-00"}
     | {"#n/a", "#na", "#null!", "#div/0!", "#value!", "#ref!", "#num!", "0000-00-00 00:00:00"}
 )
 # Two words for each answer, as people spell it.
@@ -218,7 +218,8 @@ def is_missing(cell: Any, marks: Container[str]) -> bool:
     """Return whether a cell is None, NaN, or one of `marks`, which are in lower case."""
     if isinstance(cell, str):
         return cell.strip().lower() in marks
-    return cell is None or cell != cell  # noqa: PLR0124 - NaN differs from itself
+    # NaN and NaT differ from themselves; whether pandas' NA does is NA again.
+    return cell is None or (cell != cell) is not False  # noqa: PLR0124
 
 
 def cell_text(value: Any) -> str | None:

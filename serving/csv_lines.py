@@ -22,6 +22,11 @@ def read_header(path: Path) -> list[str]:
         InputError: the file cannot be read, or its first line does not name each column once.
     """
     header = next((cells for _, cells in _read_lines(path)), [])
+    if any("\0" in name for name in header):
+        raise InputError(
+            f"{path} must be a text file, whose first line names the columns. "
+            "Received: a file with bytes that are 0."
+        )
     repeated = sorted({name for name in header if header.count(name) > 1})
     if not header or repeated:
         received = f"{repeated[0]!r} twice" if repeated else "an empty file"

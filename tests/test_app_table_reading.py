@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config.reading_config import ReadingConfig
+from app.config.run_config import make_config
 from app.data.frames import data_on_disk
 from app.data.reading_progress import observed_reading
+from app.data.source_kinds import kind_of_source
 from app.data.table_reading import read_table
 from app.data.tables import open_table
 from app.errors import DataError
@@ -174,6 +176,59 @@ def test_a_column_of_numbers_and_texts_is_categories_with_a_note(read):
     assert not read("x,y,kind\n1,1,a\nabc,2,b\n", categorical=("x",)).notes
     mixed = read('x,y,kind\n"1,5",1,a\n1.5,2,b\n')
     assert "its numbers are written in different ways" in mixed.notes[0]
+
+
+def test_dates_among_texts_are_noted_and_gaps_of_pandas_are_missing(read):
+    days = [f"2024-{n % 12 + 1:02}-{n % 28 + 1:02}" for n in range(ROWS)]
+    table = {"when": days, "x": range(ROWS), "kind": list(KINDS)}
+    assert kinds(read(table))["when"] == "date"
+    assert kinds(read({**table, "when": [*days[1:], "NaT"]}))["when"] == "date"
+    dataset = read({**table, "when": [*days[1:], "2024-02-30"]})
+    assert kinds(dataset)["when"] == "text"
+    (note,) = dataset.notes
+    assert note.startswith(
+        "when is read as texts: it has dates such as 2024-02-02, and 1 other text"
+    )
+    assert f"'2024-02-30' in line {ROWS + 1} of" in note
+    mixed = read({**table, "when": [day if n % 2 else "13/2/2024" for n, day in enumerate(days)]})
+    assert "its dates are written in different ways" in mixed.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "noted"),
+    [
+        (("5%", "7"), "x has percentages such as 5% among numbers such as 7."),
+        (("$5", "€7"), "x has amounts of different currencies, such as $5 and €7."),
+    ],
+)
+def test_numbers_of_different_units_are_noted(read, cells, noted):
+    assert read({"x": cells * (ROWS // 2), "kind": list(KINDS)}).notes == (noted,)
+    assert not read({"x": [f"{n} €" for n in range(ROWS)], "kind": list(KINDS)}).notes
+
+
+def test_a_number_marks_missing_values_also_as_pandas_writes_it(read):
+    table = {"x": [*range(ROWS - 1), -999.0], "kind": list(KINDS)}
+    assert np.isnan(read(table, missing=("-999",)).inputs[:][-1, 0])
+    assert read(table).inputs[:][-1, 0] == -999
+    assert make_config("features", {"missing": -999}).reading.missing == ("-999",)
+
+
+def test_classes_that_differ_in_case_only_are_noted(read):
+    dataset = read({"x": range(ROWS), "kind": ["True", "TRUE", "false"] * (ROWS // 3)})
+    assert len(dataset.labels) == 3
+    assert dataset.notes[0] == "kind: TRUE and True are two classes, which differ in case only."
+
+
+def test_a_file_separated_by_tabs_is_a_table(tmp_path, read):
+    path = tmp_path / "flowers.tsv"
+    path.write_text("x\tkind\n1\ta\n2\tb\n")
+    assert kind_of_source(str(path), ReadingConfig(target=("kind",))) == "table"
+    assert read(path).inputs[:].tolist() == [[1], [2]]
+
+
+def test_a_binary_file_is_no_table(read):
+    with pytest.raises(DataError, match=r"must be a text file.* bytes that are 0\.$"):
+        read(b"PK\x03\x04" + bytes(3000) + b"\n")
 
 
 def test_a_column_of_very_many_texts_keeps_the_most_frequent(read):

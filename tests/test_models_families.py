@@ -201,6 +201,13 @@ def test_settings_that_a_variant_does_not_use_have_no_effect(used, unused):
     assert first == second
 
 
+def test_groups_divide_the_width_of_a_backbone_of_images_only():
+    settings = {"normalization": "group", "groups": 5, "hidden": (50,)}
+    assert models.FeatureExtractorConfig(**settings).width % 5
+    with pytest.raises(ValueError, match="width must be multiples of groups=5"):
+        models.FeatureExtractorConfig(**settings, image_shape=(32, 32, 3))
+
+
 @pytest.mark.parametrize(
     ("config", "values", "message"),
     [

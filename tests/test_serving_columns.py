@@ -153,6 +153,14 @@ def test_values_of_other_types_are_read_like_their_texts():
     assert (texts.tolist(), wrong) == (["a", "", "5", "5", "2.5", "", ""], [6])
 
 
+@pytest.mark.parametrize("kind", ["number", "date", "boolean", "text"])
+def test_every_missing_value_of_pandas_is_one(kind):
+    column = RawColumn("x", kind, form="Y-m-d", parts=("year",) if kind == "date" else ())
+    values, wrong = read_column(column, [pd.NA, pd.NaT, float("nan"), None])
+    assert not wrong
+    assert values.tolist() == [""] * 4 if kind == "text" else np.isnan(values).all()
+
+
 def test_the_marks_of_missing_values_can_be_words():
     texts, _ = read_column(RawColumn("x", "text"), ["none", "?", ""], missing=("?",))
     assert texts.tolist() == ["none", "", ""]

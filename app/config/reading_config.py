@@ -1,7 +1,7 @@
 """Settings for reading a data source: what the source itself does not specify."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from models.checks import check_sizes
 from models.config.limits import OneOf, Text, check_limits
@@ -33,6 +33,9 @@ class ReadingConfig:
     Raises:
         ValueError: a value is unknown, or a column is named twice or for two purposes.
     """
+
+    # Numbers are names and marks too: --target 2024, --set missing=-999.
+    __pydantic_config__: ClassVar = {"coerce_numbers_to_str": True}
 
     target: Annotated[tuple[str, ...], Text("names of columns")] = ()
     categorical: Annotated[tuple[str, ...], Text("names of columns")] = ()

@@ -12,6 +12,7 @@ from .tables import Table
 
 Formats = frozenset[tuple[str, str]]
 _PLAIN = FORMATS[0]
+_UNITS = "%$€£¥₹"
 
 
 def decide_columns(
@@ -79,10 +80,26 @@ def _number(
             sign, is_guess = "," if separator == ";" else ".", True
     column = RawColumn(survey.name, "number", *next(form for form in formats if form[0] == sign))
     if not is_guess:
-        return column, ""
+        return column, _describe_units(survey)
     text = next(text for text in survey.texts.counts if not text.isdigit())
     number = parse_number(text, column.decimal, column.thousands)
     return column, f"{survey.name} may be read in two ways; {text} is taken for {number:.15g}."
+
+
+def _describe_units(survey: ColumnSurvey) -> str:
+    """Return a note if numbers have different units, such as 5% and 7, or $5 and €7."""
+    found: dict[str, str] = {}
+    for text in survey.texts.counts:
+        if any(map(str.isdigit, text)):
+            found.setdefault(next((sign for sign in _UNITS if sign in text), ""), text)
+    if "%" in found and len(found) > 1:
+        other = next(text for unit, text in found.items() if unit != "%")
+        return f"{survey.name} has percentages such as {found['%']} among numbers such as {other}."
+    found.pop("", None)
+    if len(found) > 1:
+        first, second, *_ = found.values()
+        return f"{survey.name} has amounts of different currencies, such as {first} and {second}."
+    return ""
 
 
 def _date(survey: ColumnSurvey, certain: Collection[str]) -> tuple[RawColumn, str]:
@@ -101,7 +118,9 @@ def _date(survey: ColumnSurvey, certain: Collection[str]) -> tuple[RawColumn, st
 
 
 def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
-    """Return a note if a column of texts has numbers among them; otherwise an empty text."""
+    """Return a note if a column of texts has numbers or dates among them, or an empty text."""
+    if survey.dated > survey.undated and survey.dated_place:
+        return _describe_dates(table, survey, survey.dated_place[1])
     if not survey.numbers:
         return ""
     if not survey.words:  # numbers of formats that exclude each other
@@ -113,4 +132,19 @@ def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
     return (
         f"{survey.name} is read as categories: it has numbers such as {number}, and "
         f"{counted(survey.words, 'text')} such as {word!r:.40} in {table.place(row)}."
+    )
+
+
+def _describe_dates(table: Table, survey: ColumnSurvey, date: str) -> str:
+    others = survey.undated + survey.numbers
+    place = survey.undated_place or next(iter(survey.number_places), None)
+    if place is None:
+        return (
+            f"{survey.name} is read as texts: its dates are written in different ways, such as "
+            f"{date}."
+        )
+    row, word = place
+    return (
+        f"{survey.name} is read as texts: it has dates such as {date}, and "
+        f"{counted(others, 'other text')} such as {word!r:.40} in {table.place(row)}."
     )

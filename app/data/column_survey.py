@@ -1,5 +1,6 @@
 """Finds out what the columns of a table hold, a few thousand rows at a time, in little memory."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,18 @@ from .datasets import fingerprint
 _COUNTED = 20_000
 # Cells that an error or a note names.
 _NAMED = 3
+# Different words of a column that are tried as dates, and the longest one.
+_TRIED, _LONGEST_DATE = 2_000, 40
+_WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
 def missing_marks(reading: ReadingConfig) -> frozenset[str]:
-    """Return what stands for a missing value, in lower case; the empty text among them."""
-    return frozenset({"", *map(str.lower, reading.missing)})
+    """Return what stands for a missing value, in lower case; the empty text among them.
+
+    A number is also one as pandas writes it in a column with gaps: -999 and -999.0.
+    """
+    marks = {"", *map(str.lower, reading.missing)}
+    return frozenset(marks | {f"{mark}.0" for mark in marks if _WHOLE.fullmatch(mark)})
 
 
 class TextCounts:
@@ -85,6 +93,10 @@ class ColumnSurvey:
         formats: the formats in which all numbers are numbers, see `serving.number_text`.
         date_ranges: by each form in which all words are dates, the least and the largest value of
             each of `serving.date_text.PARTS`, float64 `(2, parts)`.
+        dated: number of cells among those that were tried that are dates in some form.
+        dated_place: row number and text of the first of them, if there is one.
+        undated: number of cells among those that were tried that are no dates.
+        undated_place: row number and text of the first of them, if there is one.
         truths: the different cells, in lower case, if all are truth values; None otherwise.
         integers: the least and the largest value if all numbers are whole; None otherwise.
     """
@@ -102,8 +114,13 @@ class ColumnSurvey:
     date_ranges: dict[str, np.ndarray] = field(
         default_factory=lambda: {form: np.full((2, len(PARTS)), np.nan) for form in FORMS}
     )
+    dated: int = 0
+    dated_place: tuple[int, str] | None = None
+    undated: int = 0
+    undated_place: tuple[int, str] | None = None
     truths: set[str] | None = field(default_factory=set)
     integers: tuple[float, float] | None = (np.inf, -np.inf)
+    _tried: int = 0
 
     def learn(self, numbers: Sequence[int], cells: Sequence[str]) -> None:
         """Take note of some cells and of the numbers of their rows."""
@@ -116,6 +133,8 @@ class ColumnSurvey:
         self.words += sum(found[cell] for cell in words)
         self._learn_truths(found)
         self._learn_dates(words)
+        if not self.date_ranges:
+            self._count_dates(numbers, cells, {word: found[word] for word in words})
         for places, some in ((self.number_places, numeric), (self.word_places, words)):
             if some and len(places) < _NAMED:
                 chosen = set(some)
@@ -156,3 +175,23 @@ class ColumnSurvey:
                 self.date_ranges[form] = np.stack(
                     [np.fmin(least, np.fmin.reduce(parts)), np.fmax(largest, np.fmax.reduce(parts))]
                 )
+
+    def _count_dates(
+        self, numbers: Sequence[int], cells: Sequence[str], words: dict[str, int]
+    ) -> None:
+        """Count how many of the first words are dates, for a note on those that are none."""
+        chosen = dict(list(words.items())[: max(0, _TRIED - self._tried)])
+        self._tried += len(chosen)
+        dates = {word for word in chosen if _is_date(word)}
+        self.dated += sum(chosen[word] for word in dates)
+        self.undated += sum(chosen[word] for word in chosen.keys() - dates)
+        for number, cell in zip(numbers, cells, strict=True):
+            if cell in dates:
+                self.dated_place = self.dated_place or (number, cell)
+            elif cell in chosen:
+                self.undated_place = self.undated_place or (number, cell)
+
+
+def _is_date(word: str) -> bool:
+    is_candidate = word[:1].isdigit() and len(word) <= _LONGEST_DATE
+    return is_candidate and any(parse_date(word, form) is not None for form in FORMS)

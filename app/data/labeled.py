@@ -30,7 +30,7 @@ from .image_lists import ImageList, list_image_folder
 from .image_tables import list_image_table
 from .source_kinds import NAMED, is_code, kind_of_source, parts_of
 from .sources import load_dataset
-from .tables import Table, check_columns, open_table
+from .tables import SUFFIXES, Table, check_columns, open_table
 from .targets import places_of, read_targets, unknown_label
 
 # Arrays of an .npz in the layout of `keras.datasets.mnist`.
@@ -118,7 +118,7 @@ def _read(source: str, manifest: Manifest, reading: ReadingConfig) -> Dataset:
 
 def _without_columns(source: str, reading: ReadingConfig) -> ReadingConfig:
     """Return the settings for a source; those of the training's table do not concern others."""
-    return reading if Path(source).suffix.lower() in (".csv", ".parquet") else ReadingConfig()
+    return reading if Path(source).suffix.lower() in SUFFIXES else ReadingConfig()
 
 
 def _require(is_taken: bool, manifest: Manifest, source: str, what: str) -> None:

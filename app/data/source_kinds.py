@@ -104,7 +104,7 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
         if value := getattr(reading, name):
             given = value if isinstance(value, str) else ",".join(value)
             raise DataError(
-                f"{name} applies to tables only, {' or '.join(SUFFIXES)}. "
+                f"{name} applies to tables only, {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}. "
                 f"Received: {name}={given} for {source}."
             )
     if source in NAMED:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.errors import DataError
+from serving.number_text import FORMATS, parse_number
 
 from .datasets import Dataset
 
@@ -121,10 +122,11 @@ def _too_few(dataset: Dataset, fraction: float) -> DataError:
 
 
 def _have_fractions(labels: Sequence[str]) -> bool:
-    try:
-        return any(not float(label).is_integer() for label in labels)
-    except ValueError:
-        return False
+    for form in FORMATS:
+        numbers = [parse_number(label, *form) for label in labels]
+        if None not in numbers:
+            return any(number % 1 for number in numbers if number is not None)
+    return False
 
 
 def some(count: int, limit: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from models.checks import suggest
 from serving.csv_lines import find_separator, read_columns, read_header
 from serving.errors import InputError
 
-CSV, PARQUET = ".csv", ".parquet"
-SUFFIXES = (CSV, PARQUET)
+PARQUET = ".parquet"
+SUFFIXES = (".csv", ".tsv", PARQUET)
 
 
 class Batch(NamedTuple):
@@ -84,7 +84,7 @@ def check_columns(table: Table, reading: ReadingConfig) -> None:
             f"{source} has the columns {', '.join(names)}."
         )
     named = (*reading.target, *reading.categorical, *reading.drop, *reading.keep)
-    for name in filter(None, (*named, reading.image_column)):
+    for name in (*named, *filter(None, [reading.image_column])):
         if name not in names:
             raise DataError(
                 f"{source} must have the column {name!r}. "

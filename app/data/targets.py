@@ -17,6 +17,9 @@ from .tables import Batch, Table
 
 # A target with more texts names samples rather than classes.
 MAX_CLASSES = 1000
+_VALUES = (
+    " To predict numbers: --set head=linear, which the family features and models of your own have."
+)
 # What marks a missing value elsewhere, but names a class more often: no damage, no defect.
 _CLASS = "none"
 
@@ -125,8 +128,7 @@ def _check_classes(table: Table, survey: ColumnSurvey, reading: ReadingConfig) -
     if len(texts.counts) > MAX_CLASSES:
         raise DataError(
             f"A column of classes must have at most {MAX_CLASSES:,} different values. Received: "
-            f"more in {survey.name!r} of {table.source}. To predict numbers: --set head=linear, "
-            "which the family features and models of your own have."
+            f"more in {survey.name!r} of {table.source}.{'' if survey.words else _VALUES}"
         )
 
 
@@ -190,6 +192,7 @@ class TargetReader:
                 for text, label in labels.items()
                 if text != label
             ][:1]
+            self.notes += _describe_case(survey.name, self.labels)
 
     def read(self, batch: Batch) -> np.ndarray:
         """Return the targets of a batch, as in `app.data.datasets.Dataset`.
@@ -213,6 +216,15 @@ class TargetReader:
                 )
             found.append(values[:, 0])
         return np.stack(found, axis=1).astype(np.float32)
+
+
+def _describe_case(name: str, labels: Sequence[str]) -> list[str]:
+    """Return a note if classes differ in upper and lower case only."""
+    first: dict[str, str] = {}
+    for label in labels:
+        if (other := first.setdefault(label.casefold(), label)) != label:
+            return [f"{name}: {other} and {label} are two classes, which differ in case only."]
+    return []
 
 
 def read_targets(

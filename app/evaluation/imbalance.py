@@ -94,6 +94,8 @@ def _suggest_threshold(dataset: Dataset, splits: Splits, validation: np.ndarray,
         )
         for chosen in (None, thresholds)
     ]
+    if scores[1] <= scores[0]:
+        return ""
     at = dict(zip(dataset.labels, thresholds or (), strict=False)).get(label, 0.5)
     return (
         f"--set threshold=f1 predicts it from a probability of {at:.3f} on, with an F1 of "

@@ -164,6 +164,11 @@ def _check_spread(
     wrong = np.flatnonzero(~is_accepted & (deviation < least))
     if len(wrong):
         first = int(wrong[0])
+        if not deviation[first]:
+            raise DataError(
+                f"Numbers must vary. Received: {columns[first]}, which is always {mean[first]:.6g} "
+                "in the training split, as float32."
+            )
         raise DataError(
             "Numbers must vary by more than the rounding of float32. "
             f"Received: {columns[first]}, with mean {mean[first]:.6g} and standard deviation "

@@ -124,7 +124,9 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
                     f"Received: image_shape={self.image_shape!r}."
                 )
         self._check_backbone()
-        self.check_widths("width", (self.width,))
+        check_sizes("width", (self.width,))
+        if self.image_shape and self.backbone == "residual":  # rows have no such layers
+            self.check_widths("width", (self.width,))
         one_is_enough = self.head == "linear" or self.many_labels
         check_at_least("num_outputs", self.num_outputs, 1 if one_is_enough else 2)
         if self.head == "sigmoid" and not self.many_labels and self.num_outputs != 2:
