@@ -49,7 +49,7 @@ def choose_measured(
         parts.append(halve(indices)[1])
         which = "that the export was measured on"
     if not parts:
-        return indices, place
+        return indices, place + _warn_of_copy(manifests, name, count)
     for part in parts:
         indices = np.intersect1d(indices, part)
     if not len(indices):
@@ -72,10 +72,22 @@ def halve(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _has_seen(manifest: Manifest, name: str, count: int, key: str) -> bool:
     """Return whether a model knows data of this name and size, with a split of the name `key`."""
+    return manifest.data.get("source") == name and _has_size(manifest, count, key)
+
+
+def _has_size(manifest: Manifest, count: int, key: str) -> bool:
     sizes: Any = manifest.data.get("samples")
     is_known = isinstance(sizes, dict) and all(type(size) is int for size in sizes.values())
-    is_same = is_known and manifest.data.get("source") == name and sum(sizes.values()) == count
-    return bool(is_same and key in sizes)
+    return bool(is_known and sum(sizes.values()) == count and key in sizes)
+
+
+def _warn_of_copy(manifests: Sequence[Manifest], name: str, count: int) -> str:
+    """Return a remark on data of another name that has the size of what a model was trained on."""
+    for manifest in manifests:
+        source = manifest.data.get("source")
+        if source != name and _has_size(manifest, count, "train"):
+            return f" (as many as {source} has; in a copy of it, training samples count)"
+    return ""
 
 
 def _test_split(dataset: Dataset, config: dict[str, Any]) -> np.ndarray:
