@@ -7,7 +7,6 @@ only numpy.
 
 import datetime
 import decimal
-import math
 import numbers
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -234,11 +233,11 @@ def cell_text(value: Any) -> str | None:
         return ""
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
+    if isinstance(value, float | np.floating) and abs(value) <= LARGEST and value == int(value):
         return str(int(value))
     if isinstance(value, datetime.datetime):
         return value.isoformat(" ")
-    is_scalar = isinstance(value, numbers.Number | datetime.date | datetime.time)
+    is_scalar = isinstance(value, numbers.Real | decimal.Decimal | datetime.date | datetime.time)
     return str(value) if is_scalar else None
 
 

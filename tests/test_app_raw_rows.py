@@ -12,6 +12,7 @@ from live import start
 
 from app.batch import Job, run_job
 from app.batch.pools import predict_here
+from app.errors import DataError
 from serving import InputError, Predictor
 from serving.inputs import read_inputs
 from serving.server.settings import Settings
@@ -228,3 +229,27 @@ def test_a_data_frame_is_trained_on_and_kept_with_the_run(tmp_path):
 
 def typed_with_target():
     return typed(table()).assign(kind=table()["kind"])
+
+
+@pytest.mark.parametrize(("text", "where"), [("a", "row 3 of"), ("a\nb", "in")])
+def test_an_error_about_a_data_frame_names_its_row_and_no_file(text, where, tmp_path):
+    from app.config import make_config
+    from app.runs import train
+
+    frame = pd.DataFrame(
+        {"age": [*range(20)], "word": [text, *"bcd" * 6, "b"], "kind": [*"ab" * 10]}
+    )
+    frame["age"] = frame["age"].astype(object)
+    frame.loc[3, "age"] = 1e300
+    with pytest.raises(DataError, match=rf"Received: age=.* {where} the DataFrame") as raised:
+        train(make_config("softmax", {"target": "kind"}, data=frame), tmp_path)
+    assert "DataFrame.csv" not in str(raised.value)
+
+
+def test_complex_numbers_are_refused_in_a_data_frame(tmp_path):
+    from app.config import make_config
+    from app.runs import train
+
+    frame = pd.DataFrame({"x": [1j] * 20, "kind": [*"ab" * 10]})
+    with pytest.raises(DataError, match="must hold numbers, texts, .* Received: x=1j"):
+        train(make_config("softmax", {"target": "kind"}, data=frame), tmp_path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -66,7 +67,24 @@ def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[tuple[Any
             ) from None
         except OSError as error:
             raise DataError(cannot_write(path, error)) from None
-        yield str(path), None
+        try:
+            yield str(path), None
+        except DataError as error:
+            raise DataError(_of_the_frame(str(error), path)) from None
+
+
+def _of_the_frame(message: str, path: Path) -> str:
+    """Return a message about the file of a DataFrame as one about the DataFrame."""
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.reader(file)
+        # A text with line breaks takes several lines, so that rows are not known by their lines.
+        is_row = sum(1 for _ in lines) == lines.line_num
+
+    def place(match: re.Match[str]) -> str:
+        return f"row {int(match[1]) - 2} of the DataFrame" if is_row else "the DataFrame"
+
+    message = re.sub(rf"line (\d+) of {re.escape(str(path))}", place, message)
+    return message.replace(str(path), "the DataFrame")
 
 
 def move_data(source: str, folder: Path) -> str:
