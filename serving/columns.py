@@ -233,7 +233,8 @@ def cell_text(value: Any) -> str | None:
         return ""
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if isinstance(value, float | np.floating) and abs(value) <= LARGEST and value == int(value):
+    is_exact = isinstance(value, float | np.floating) and -LARGEST <= value <= LARGEST
+    if is_exact and value == int(value):
         return str(int(value))
     if isinstance(value, datetime.datetime):
         return value.isoformat(" ")
