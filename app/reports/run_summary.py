@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.evaluation.estimates import proportion_estimate
+from app.evaluation.metrics import compared_score
 from serving.errors import counted
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
-# The score that says most to people who do not know scores, by task.
+# The score that says most to people who do not know scores, by task. Where classes are so unequal
+# that most answers are right without a model, it is the area under the ROC curve.
 _SCORES = {"multiclass": "accuracy", "multilabel": "exact_match", "regression": "mae"}
 _MEANINGS = {
     "accuracy": "right answers",
     "exact_match": "samples with all labels right",
     "mae": "mean absolute error, the lower the better",
+    "roc_auc": "how often it ranks one of each class in the right order (ROC AUC)",
 }
+_PROPORTIONS = ("accuracy", "exact_match")
 _MODELS = {"linear": "linear model", "constant": "constant answer"}
 _NAMED, _MISTAKES, _COLUMNS = 10, 3, 3
 
@@ -74,6 +78,8 @@ def summarize(
         evaluation: content of `evaluation.json`; that of an earlier version may lack parts.
     """
     name = _SCORES[data["task"]]
+    if name == "accuracy":
+        name = compared_score(data["task"], scores)
     rivals = {
         title: evaluation["baselines"][key][name]
         for key, title in _MODELS.items()
@@ -125,7 +131,7 @@ def _verdict(
     """Return the score with its interval, and whether it is better than simple models."""
     count = data["samples"]["test"]
     text = f"Measured on {counted(count, 'sample')} that training has not seen"
-    if name != "mae":
+    if name in _PROPORTIONS:
         estimate = proportion_estimate(round(scores[name] * count), count)
         text += (
             f"; for new ones like them, from {write_percent(estimate.low)} to "
@@ -147,8 +153,8 @@ def _joined(rivals: Sequence[str]) -> str:
 
 
 def _others(name: str, scores: dict[str, float]) -> list[str]:
-    shown = ("r2",) if name == "mae" else ("roc_auc", "f1_macro")
-    return [metric for metric in shown if metric in scores]
+    shown = ("r2",) if name == "mae" else ("roc_auc", "accuracy", "f1_macro")
+    return [metric for metric in shown if metric in scores and metric != name]
 
 
 def _mistakes(data: dict[str, Any], evaluation: dict[str, Any]) -> list[str]:
