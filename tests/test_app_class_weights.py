@@ -84,7 +84,8 @@ def test_exported_probabilities_are_those_of_the_data(bundle, tested):
     assert found.bias[0] > 0 > found.bias[1]
     card = (bundle / "README.md").read_text()
     assert re.search(r"adds a bias \(no \+\d\.\d+, yes -\d\.\d+\), fitted on", card)
-    assert f"and from {found.classwise_ece_before:.4f} to {found.classwise_ece_after:.4f}" in card
+    before, after = found.classwise_ece_before, found.classwise_ece_after
+    assert f"averaged over all labels, from {before:.4f} to {after:.4f}" in card
 
 
 def test_decisions_keep_the_weights_by_a_threshold(bundle, tested, weighted):

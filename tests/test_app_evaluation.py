@@ -66,7 +66,7 @@ def test_the_run_compares_its_model_with_baselines(classes, values):
             "test", "linear model", "constant", "validation", "train",
         ]  # fmt: skip
         summary, _, _ = report.partition("<h2>Scores</h2>")
-        score = "mae" if "mae" in found["baselines"]["linear"] else "accuracy"
+        score = "mae" if "mae" in found["baselines"]["linear"] else "roc_auc"
         for scores in (run.metrics["test"], *found["baselines"].values()):
             assert f">{write_score(score, scores[score])}</span>" in summary
         wrong = summary.partition("<h2>What it gets wrong</h2>")[2]

@@ -1,6 +1,7 @@
 """The contents of a bundle, the parity of its artifacts, and failed proofs."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -25,6 +26,7 @@ from export import (
     with_edge_cases,
 )
 from export.inference import trace_inference
+from export.model_card import write_model_card
 from export.onnx.convert import convert_to_onnx
 from export.output_kind import OutputKind
 from export.parity import compare, prove
@@ -37,8 +39,10 @@ from models.features import feature_extractor
 from models.heads import scale_logits
 from models.softmax import softmax_classifier
 from serving import Manifest, Predictor, verify_bundle
+from serving.decisions import decide
 from serving.errors import InputError, ServingError
 from serving.inputs import read_inputs
+from serving.manifest import Thresholds
 from serving.parity import TOLERANCES, run_in_batches
 from serving.runtime import onnxruntime
 
@@ -394,6 +398,23 @@ def test_the_model_card_has_front_matter_and_an_example_that_runs(bundle):
     namespace = {}
     exec(example.replace('"model.onnx"', repr(str(bundle / "model.onnx"))), namespace)  # noqa: S102
     assert namespace["prediction"].shape == (1, 10)
+
+
+@pytest.mark.parametrize("values", [None, (0.7, 0.3), (0.3, 0.2, 0.5)])
+def test_the_example_of_the_card_decides_as_the_bundle_does(values, raw_bundle, tmp_path):
+    labels = tuple("abc"[: len(values or "ab")])
+    manifest = replace(Predictor.load(raw_bundle[0]).manifest, labels=labels)
+    if values is not None:
+        scores = (1.0,) * len(values)
+        found = Thresholds("f1", values, None, "some", "others", scores, scores)
+        manifest = replace(manifest, thresholds=found)
+    write_model_card(manifest, [], tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    (shown,) = re.findall(r"^print\((.*)\)$", card, re.MULTILINE)
+    prediction = np.random.default_rng(0).dirichlet([1] * len(labels), 40).astype("float32")
+    namespace = {"np": np, "prediction": prediction}
+    exec(f"shown = {shown}", namespace)  # noqa: S102
+    assert namespace["shown"].tolist() == decide("multiclass", prediction, values).tolist()
 
 
 DRAWN = with_edge_cases(rows(), "drawn")

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +12,9 @@ from color_bundles import write_color_bundle
 from live import start
 from PIL import Image
 
-from export.model_card import _usage
 from serving import Predictor, verify_bundle
-from serving.decisions import decide
 from serving.errors import ManifestError
-from serving.manifest import Manifest, Thresholds
+from serving.manifest import Manifest
 from serving.server import Settings
 
 NAMES = ("red", "green", "blue")
@@ -65,21 +62,6 @@ def test_two_classes_follow_the_threshold_of_the_second(raw_bundle, tmp_path):
     decided = Predictor.load(changed(raw_bundle[0], tmp_path, thresholds=thresholds)).predict(rows)
     assert decided.labels == ["yes" if p >= median else "no" for p in probabilities[:, 1]]
     assert 0 < decided.labels.count("yes") < len(rows["inputs"])
-
-
-@pytest.mark.parametrize("values", [None, [0.7, 0.3], [0.3, 0.2, 0.5]])
-def test_the_example_of_the_card_decides_as_the_bundle_does(raw_bundle, values):
-    manifest = replace(Predictor.load(raw_bundle[0]).manifest, labels=NAMES[: len(values or "ab")])
-    if values is not None:
-        found = Thresholds(**CLASSES | {"values": tuple(values), "positive": None})
-        manifest = replace(manifest, thresholds=found)
-    shown = re.search(r"^print\((.*)\)$", _usage(manifest), re.MULTILINE)[1]
-    random = np.random.default_rng(0)
-    prediction = random.dirichlet([1] * len(manifest.labels), 40).astype("float32")
-    expected = decide("multiclass", prediction, values)
-    namespace = {"np": np, "prediction": prediction}
-    exec(f"shown = {shown}", namespace)  # noqa: S102
-    assert namespace["shown"].tolist() == expected.tolist()
 
 
 def raw_rows():
