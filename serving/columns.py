@@ -217,8 +217,10 @@ def is_missing(cell: Any, marks: Container[str]) -> bool:
     """Return whether a cell is None, NaN, or one of `marks`, which are in lower case."""
     if isinstance(cell, str):
         return cell.strip().lower() in marks
-    # NaN and NaT differ from themselves; whether pandas' NA does is NA again.
-    return cell is None or (cell != cell) is not False  # noqa: PLR0124
+    try:
+        return cell is None or bool(cell != cell)  # noqa: PLR0124 - NaN differs from itself
+    except TypeError:  # whether pandas' NA differs from itself is NA again
+        return True
 
 
 def cell_text(value: Any) -> str | None:

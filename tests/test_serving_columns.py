@@ -161,6 +161,14 @@ def test_every_missing_value_of_pandas_is_one(kind):
     assert values.tolist() == [""] * 4 if kind == "text" else np.isnan(values).all()
 
 
+def test_numbers_of_numpy_are_not_missing():
+    cells = [np.float64(1.5), np.int64(2), np.float32(3), np.bool_(True), np.float64("nan")]
+    values, wrong = read_column(RawColumn("x", "number"), cells)
+    assert not wrong
+    np.testing.assert_array_equal(values[:, 0], [1.5, 2, 3, 1, np.nan])
+    assert read_column(RawColumn("x", "text"), cells)[0].tolist() == ["1.5", "2", "3", "true", ""]
+
+
 def test_the_marks_of_missing_values_can_be_words():
     texts, _ = read_column(RawColumn("x", "text"), ["none", "?", ""], missing=("?",))
     assert texts.tolist() == ["none", "", ""]

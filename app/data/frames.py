@@ -70,7 +70,8 @@ def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[tuple[Any
         try:
             yield str(path), None
         except DataError as error:
-            raise DataError(_of_the_frame(str(error), path)) from None
+            message = _of_the_frame(str(error), path) if path.is_file() else str(error)
+            raise DataError(message) from None
 
 
 def _of_the_frame(message: str, path: Path) -> str:

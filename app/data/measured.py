@@ -49,7 +49,8 @@ def choose_measured(
         parts.append(halve(indices)[1])
         which = "that the export was measured on"
     if not parts:
-        return indices, place + _warn_of_copy(manifests, name, count)
+        is_whole = dataset.test_start is None
+        return indices, place + (_warn_of_copy(manifests, name, count) if is_whole else "")
     for part in parts:
         indices = np.intersect1d(indices, part)
     if not len(indices):
