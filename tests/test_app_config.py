@@ -32,6 +32,11 @@ def test_a_single_number_is_a_list_with_one_layer():
     assert make_config("digits", parse_settings(["hidden=128"])).model.hidden == (128,)
 
 
+def test_nothing_is_an_empty_list():
+    for none in ("hidden=", "hidden=[]"):
+        assert make_config("features", parse_settings([none])).model.hidden == ()
+
+
 @pytest.mark.parametrize("family", ["digits", "softmax", "features"])
 def test_a_run_can_be_repeated_from_its_config_file(family, tmp_path):
     config = make_config(family, {"epochs": 3, "optimizer.name": "momentum"}, data="wine", seed=9)

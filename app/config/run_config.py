@@ -179,8 +179,9 @@ def _converted(key: str, value: Any, default: Any) -> Any:
         _check_bool(key, value)
     elif isinstance(value, bool):
         raise ConfigError(f"{key} must not be true or false. Received: {key}={value}.")
-    is_single = isinstance(default, tuple) and not isinstance(value, list | tuple)
-    return [value] if is_single else value
+    if isinstance(default, tuple) and not isinstance(value, list | tuple):
+        return [] if value == "" else [value]
+    return value
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
