@@ -26,6 +26,10 @@ _FILES = {
 _SHOWN_COLUMNS = 10
 # Of `serving.manifest.ScoreInterval`.
 _METHODS = {"wilson": "Wilson's", "bootstrap": "those of a seeded bootstrap"}
+_RAW_ROWS = """
+Raw rows are read as in training, dates and texts included, by `hornbill predict {} rows.csv` and by
+`Predictor.predict_rows` of Hornbill's module `serving`.
+"""
 
 
 def write_model_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None:
@@ -195,6 +199,7 @@ def _usage(manifest: Manifest) -> str:
     feed = ", ".join(f'"{spec.name}": {spec.name}' for spec in manifest.inputs)
     show = _shown_prediction(manifest)
     output = manifest.prediction_output or manifest.outputs[0].name
+    rows = "" if manifest.row_format is None else _RAW_ROWS.format(manifest.name)
     return f"""## Use
 
 With ONNX Runtime alone:
@@ -208,7 +213,7 @@ session = onnxruntime.InferenceSession("{MODEL}")
 (prediction,) = session.run(["{output}"], {{{feed}}})
 print({show})
 ```
-
+{rows}
 To check this version on your machine: `hornbill verify {manifest.version}` in the parent folder.
 """
 

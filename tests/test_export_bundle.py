@@ -415,6 +415,7 @@ def test_the_example_of_the_card_decides_as_the_bundle_does(values, raw_bundle, 
     namespace = {"np": np, "prediction": prediction}
     exec(f"shown = {shown}", namespace)  # noqa: S102
     assert namespace["shown"].tolist() == decide("multiclass", prediction, values).tolist()
+    assert f"hornbill predict {manifest.name} rows.csv" in card
 
 
 DRAWN = with_edge_cases(rows(), "drawn")
