@@ -6,6 +6,7 @@ of its values fit; no cell is read by itself.
 
 import math
 import re
+from collections.abc import Sequence
 from functools import cache
 
 # The decimal sign and the separator of thousands, the likeliest first.
@@ -18,10 +19,14 @@ _DECIMAL_POINTS = frozenset(form for form in FORMATS if form[0] == ".")
 _POINT_OR_THOUSANDS = _DECIMAL_POINTS | {(",", ".")}
 _INTEGER = re.compile(r"[+-]?\d+(?:[eE][+-]?\d+)?", re.ASCII)
 _POINTS_OF_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+", re.ASCII)
-_SIGNED = re.compile(r"([+-]?) ?[$€£¥₹]? ?([^$€£¥₹%]+?) ?([$€£¥₹%]?)")
+_CURRENCIES = "$€£¥₹"
+# What may stand beside a number.
+UNITS = f"{_CURRENCIES}%"
+_SIGNED = re.compile(rf"([+-]?) ?[{_CURRENCIES}]? ?([^{UNITS}]+?) ?([{UNITS}]?)")
 _NUMBER_LIKE = re.compile(
-    r"[-+\u2212]?[ \xa0\u2009\u202f]?[$€£¥₹]?[ \xa0\u2009\u202f]?[-+\u2212]?"
-    r"[.,]?\d[\d.,' \u2019\xa0\u2009\u202f]*(?:[eE][-+]?\d+)?[ \xa0\u2009\u202f]?[$€£¥₹%]?",
+    rf"[-+\u2212]?[ \xa0\u2009\u202f]?[{_CURRENCIES}]?[ \xa0\u2009\u202f]?[-+\u2212]?"
+    r"[.,]?\d[\d.,' \u2019\xa0\u2009\u202f]*(?:[eE][-+]?\d+)?[ \xa0\u2009\u202f]?"
+    rf"[{UNITS}]?",
     re.ASCII,
 )
 # Spaces that do not break a line, an apostrophe and a minus sign of typesetters.
@@ -65,6 +70,15 @@ def formats_of(text: str) -> frozenset[tuple[str, str]]:
     if not _NUMBER_LIKE.fullmatch(text):  # most texts, at the price of one pass
         return frozenset()
     return frozenset(form for form in FORMATS if parse_number(text, *form) is not None)
+
+
+def have_decimals(texts: Sequence[str]) -> bool:
+    """Return whether all cells are numbers of one format, some of them not whole."""
+    for form in FORMATS:
+        numbers = [parse_number(text, *form) for text in texts]
+        if None not in numbers:
+            return any(number % 1 for number in numbers if number is not None)
+    return False
 
 
 def _plain(text: str) -> float | None:

@@ -124,7 +124,11 @@ def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_ar
         ("blank.data", b" \n\n", "cannot be read as a table of numbers: an empty file"),
         ("two.data", b"0 " * 256 + b"1 1 0 0 0 0 0 0 0 0\n", "one label 1. Received: line 1"),
         ("gray.data", b"7 " * 256 + b"1 0 0 0 0 0 0 0 0 0\n", "pixels 0 or 1.*line 1"),
-        ("rows.txt", b"a,b\n1,2\n", "one of digits8x8, .* ends in .csv, .tsv, .parquet, .npz or"),
+        (
+            "rows.txt",
+            b"a,b\n1,2\n",
+            "one of digits8x8, .* ends in .csv, .tsv, .parquet, .npz or .data",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_refused(name, content, message, tmp_path):

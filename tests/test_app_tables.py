@@ -54,14 +54,6 @@ def test_numeric_columns_text_columns_and_the_target_are_distinguished(tmp_path)
     assert texts.tolist() == [["red"], [""], ["white"], ["red"]]
 
 
-def test_a_target_that_is_always_the_same_number_is_told(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("x,t\n" + "".join(f"{n},5\n" for n in range(40)))
-    config = make_config("features", {"target": "t", "head": "linear"}, data=str(path))
-    with pytest.raises(DataError, match=r"^Numbers must vary. Received: t, which is always 5 in"):
-        train(config, tmp_path / "runs")
-
-
 def test_digits_that_people_do_not_write_are_texts(tmp_path):
     for odd in ("1_000", "٣"):
         assert read(tmp_path, f"x,kind\n1,a\n{odd},b\n").string_columns == ("x",)
@@ -77,13 +69,13 @@ def test_numbers_that_vary_by_less_than_float32_keeps_are_refused(values, tmp_pa
     assert not list((tmp_path / "runs").rglob("config.toml"))
 
 
-@pytest.mark.parametrize("values", [(7, 7), (1.7e9, 1.7e9 + 59)])
-def test_a_target_that_does_not_vary_is_refused(values, tmp_path):
+@pytest.mark.parametrize(("values", "always"), [((7, 7), "7"), ((1.7e9, 1.7e9 + 59), r"1\.7e\+09")])
+def test_a_target_that_does_not_vary_is_refused(values, always, tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{i},{values[i % 2]:.20g}" for i in range(40)]
     path.write_text("\n".join(["x,y", *rows]) + "\n")
     config = make_config("features", {"target": "y", "head": "linear"}, data=str(path))
-    with pytest.raises(DataError, match="must vary.*Received: y, "):
+    with pytest.raises(DataError, match=f"must vary. Received: y, which is always {always} in the"):
         train(config, tmp_path / "runs")
     assert not list((tmp_path / "runs").rglob("config.toml"))
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, TypeVar
 
 from app.errors import ConfigError
-from models.config.limits import OneOf
+from models.config.limits import Limit, OneOf, limits_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,7 +41,7 @@ def converted(config: _Config, changes: Mapping[str, object], prefix: str = "") 
     try:
         found: _Config = _adapter(type(config)).validate_python({**asdict(config), **changes})
     except ValidationError as error:
-        raise ConfigError(_first_problem(error, prefix, _choices(type(config)))) from None
+        raise ConfigError(_first_problem(error, prefix, limits_of(type(config)))) from None
     return found
 
 
@@ -52,15 +52,7 @@ def _adapter(kind: type[_Config]) -> "TypeAdapter[_Config]":
     return TypeAdapter(kind)
 
 
-@cache
-def _choices(kind: type) -> dict[str, str]:
-    """Return what the fields with a choice of texts may be, by name."""
-    hints = get_type_hints(kind, include_extras=True)
-    limits = {name: (*getattr(hint, "__metadata__", ()), None)[0] for name, hint in hints.items()}
-    return {name: f"one of {one}" for name, one in limits.items() if isinstance(one, OneOf)}
-
-
-def _first_problem(error: "ValidationError", prefix: str, choices: Mapping[str, str]) -> str:
+def _first_problem(error: "ValidationError", prefix: str, limits: Mapping[str, Limit]) -> str:
     problem = error.errors()[0]
     if "error" in problem.get("ctx", {}):  # raised by the dataclass itself, already a sentence
         return str(problem["ctx"]["error"])
@@ -69,5 +61,6 @@ def _first_problem(error: "ValidationError", prefix: str, choices: Mapping[str, 
     wanted = _WANTED.get(kind, message.removeprefix("Input should be "))
     if any(isinstance(part, int) for part in problem["loc"]):  # an element of a tuple
         wanted = _WANTED_OF_ALL.get(kind, wanted)
-    wanted = choices.get(str(problem["loc"][-1]), wanted)
+    limit = limits.get(str(problem["loc"][-1]))
+    wanted = f"one of {limit}" if isinstance(limit, OneOf) else wanted
     return f"{key} must be {wanted}. Received: {key}={problem['input']!r}."

@@ -5,14 +5,13 @@ from collections.abc import Collection, Sequence
 from serving.columns import TRUTH_WORDS, RawColumn
 from serving.date_text import FORMS, PARTS
 from serving.errors import counted
-from serving.number_text import ALL_FORMATS, FORMATS, parse_number
+from serving.number_text import ALL_FORMATS, FORMATS, UNITS, parse_number
 
 from .column_survey import ColumnSurvey
 from .tables import Table
 
 Formats = frozenset[tuple[str, str]]
 _PLAIN = FORMATS[0]
-_UNITS = "%$€£¥₹"
 
 
 def decide_columns(
@@ -91,7 +90,7 @@ def _describe_units(survey: ColumnSurvey) -> str:
     found: dict[str, str] = {}
     for text in survey.texts.counts:
         if any(map(str.isdigit, text)):
-            found.setdefault(next((sign for sign in _UNITS if sign in text), ""), text)
+            found.setdefault(next((sign for sign in UNITS if sign in text), ""), text)
     if "%" in found and len(found) > 1:
         other = next(text for unit, text in found.items() if unit != "%")
         return f"{survey.name} has percentages such as {found['%']} among numbers such as {other}."
@@ -119,8 +118,8 @@ def _date(survey: ColumnSurvey, certain: Collection[str]) -> tuple[RawColumn, st
 
 def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
     """Return a note if a column of texts has numbers or dates among them, or an empty text."""
-    if survey.dated > survey.undated and survey.dated_place:
-        return _describe_dates(table, survey, survey.dated_place[1])
+    if survey.dates > survey.undated:
+        return _describe_dates(table, survey)
     if not survey.numbers:
         return ""
     if not survey.words:  # numbers of formats that exclude each other
@@ -135,15 +134,14 @@ def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
     )
 
 
-def _describe_dates(table: Table, survey: ColumnSurvey, date: str) -> str:
-    others = survey.undated + survey.numbers
-    place = survey.undated_place or next(iter(survey.number_places), None)
-    if place is None:
+def _describe_dates(table: Table, survey: ColumnSurvey) -> str:
+    date, others = survey.date_places[0][1], survey.undated + survey.numbers
+    if not others:
         return (
             f"{survey.name} is read as texts: its dates are written in different ways, such as "
             f"{date}."
         )
-    row, word = place
+    row, word = [*survey.undated_places, *survey.number_places][0]
     return (
         f"{survey.name} is read as texts: it has dates such as {date}, and "
         f"{counted(others, 'other text')} such as {word!r:.40} in {table.place(row)}."

@@ -93,10 +93,10 @@ class ColumnSurvey:
         formats: the formats in which all numbers are numbers, see `serving.number_text`.
         date_ranges: by each form in which all words are dates, the least and the largest value of
             each of `serving.date_text.PARTS`, float64 `(2, parts)`.
-        dated: number of cells among those that were tried that are dates in some form.
-        dated_place: row number and text of the first of them, if there is one.
-        undated: number of cells among those that were tried that are no dates.
-        undated_place: row number and text of the first of them, if there is one.
+        dates: if not all words are dates, number of those among the tried ones that are some.
+        undated: the same of those that are none.
+        date_places: row numbers and texts of the first of the former.
+        undated_places: row numbers and texts of the first of the latter.
         truths: the different cells, in lower case, if all are truth values; None otherwise.
         integers: the least and the largest value if all numbers are whole; None otherwise.
     """
@@ -114,10 +114,10 @@ class ColumnSurvey:
     date_ranges: dict[str, np.ndarray] = field(
         default_factory=lambda: {form: np.full((2, len(PARTS)), np.nan) for form in FORMS}
     )
-    dated: int = 0
-    dated_place: tuple[int, str] | None = None
+    dates: int = 0
     undated: int = 0
-    undated_place: tuple[int, str] | None = None
+    date_places: list[tuple[int, str]] = field(default_factory=list)
+    undated_places: list[tuple[int, str]] = field(default_factory=list)
     truths: set[str] | None = field(default_factory=set)
     integers: tuple[float, float] | None = (np.inf, -np.inf)
     _tried: int = 0
@@ -133,9 +133,18 @@ class ColumnSurvey:
         self.words += sum(found[cell] for cell in words)
         self._learn_truths(found)
         self._learn_dates(words)
-        if not self.date_ranges:
-            self._count_dates(numbers, cells, {word: found[word] for word in words})
-        for places, some in ((self.number_places, numeric), (self.word_places, words)):
+        tried = [] if self.date_ranges else words[: _TRIED - self._tried]
+        self._tried += len(tried)
+        dates = set(filter(_is_date, tried))
+        undated = set(tried) - dates
+        self.dates += sum(found[word] for word in dates)
+        self.undated += sum(found[word] for word in undated)
+        for places, some in (
+            (self.number_places, numeric),
+            (self.word_places, words),
+            (self.date_places, dates),
+            (self.undated_places, undated),
+        ):
             if some and len(places) < _NAMED:
                 chosen = set(some)
                 rows = zip(numbers, cells, strict=True)
@@ -175,21 +184,6 @@ class ColumnSurvey:
                 self.date_ranges[form] = np.stack(
                     [np.fmin(least, np.fmin.reduce(parts)), np.fmax(largest, np.fmax.reduce(parts))]
                 )
-
-    def _count_dates(
-        self, numbers: Sequence[int], cells: Sequence[str], words: dict[str, int]
-    ) -> None:
-        """Count how many of the first words are dates, for a note on those that are none."""
-        chosen = dict(list(words.items())[: max(0, _TRIED - self._tried)])
-        self._tried += len(chosen)
-        dates = {word for word in chosen if _is_date(word)}
-        self.dated += sum(chosen[word] for word in dates)
-        self.undated += sum(chosen[word] for word in chosen.keys() - dates)
-        for number, cell in zip(numbers, cells, strict=True):
-            if cell in dates:
-                self.dated_place = self.dated_place or (number, cell)
-            elif cell in chosen:
-                self.undated_place = self.undated_place or (number, cell)
 
 
 def _is_date(word: str) -> bool:

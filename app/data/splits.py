@@ -1,12 +1,11 @@
 """Splits a data set into training, validation and test samples that never overlap."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.errors import DataError
-from serving.number_text import FORMATS, parse_number
+from serving.number_text import have_decimals
 
 from .datasets import Dataset
 
@@ -109,8 +108,8 @@ def _split(
 
 
 def _too_few(dataset: Dataset, fraction: float) -> DataError:
-    are_fractions = dataset.task == "multiclass" and _have_fractions(dataset.labels)
-    fix = " To predict numbers instead of classes, use head=linear." if are_fractions else ""
+    are_decimals = dataset.task == "multiclass" and have_decimals(dataset.labels)
+    fix = " To predict numbers instead of classes, use head=linear." if are_decimals else ""
     need = f"{MIN_VALUES} samples or more"
     if dataset.task == "multiclass":
         need = "at least one sample of each class"
@@ -119,14 +118,6 @@ def _too_few(dataset: Dataset, fraction: float) -> DataError:
         f"{_rarest(dataset)}, of which {fraction:.0%} are to be split off. Add samples"
         f"{', or leave rare classes out' if dataset.task == 'multiclass' else ''}.{fix}"
     )
-
-
-def _have_fractions(labels: Sequence[str]) -> bool:
-    for form in FORMATS:
-        numbers = [parse_number(label, *form) for label in labels]
-        if None not in numbers:
-            return any(number % 1 for number in numbers if number is not None)
-    return False
 
 
 def some(count: int, limit: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.columns import RawColumn, read_column
 from serving.missing_marks import MISSING
-from serving.number_text import FORMATS, parse_number
+from serving.number_text import have_decimals, parse_number
 
 from .column_formats import decide_columns
 from .column_survey import ColumnSurvey, missing_marks
@@ -44,12 +44,7 @@ def has_decimals(table: Table, names: Sequence[str]) -> bool:
     """Return whether targets are numbers, some of them not whole, in the first rows of a table."""
     batch = next(iter(table.read()), None)
     columns = [batch.cells[name] for name in names if name in batch.cells] if batch else []
-    cells = [cell for column in columns for cell in column if cell]
-    for form in FORMATS:
-        numbers = [parse_number(cell, *form) for cell in cells]
-        if None not in numbers:
-            return any(number % 1 for number in numbers if number is not None)
-    return False
+    return have_decimals([cell for column in columns for cell in column if cell])
 
 
 def refuse_missing_targets(table: Table, batch: Batch, surveys: Sequence[ColumnSurvey]) -> None:
