@@ -14,10 +14,10 @@ from sklearn.preprocessing import StandardScaler
 from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation.baselines import baseline_scores, describe_shortfalls
+from app.evaluation.baselines import baseline_scorers, describe_shortfalls, measure_lead
 from app.evaluation.imbalance import suggest_for_rare_class
 from app.evaluation.intervals import errors_by_decile, fit_half_widths, fit_intervals
-from app.evaluation.metrics import measure
+from app.evaluation.metrics import make_scorer, measure
 
 random = np.random.default_rng(0)
 
@@ -46,6 +46,12 @@ def table(task="multiclass", samples=300, labels=("no", "yes"), share=0.5):
         string_columns=("word",),
         words=(("", "blue", "red"),),
     )
+
+
+def baseline_scores(data, splits):
+    """Metrics of the baselines on the test split, by name."""
+    scorers = baseline_scorers(data, splits)
+    return {name: scorer(np.ones(len(splits.test))) for name, scorer in scorers.items()}
 
 
 def test_the_constant_predicts_how_common_each_class_is():
@@ -139,6 +145,34 @@ def test_a_model_that_does_not_beat_a_baseline_is_told_so(scores, expected):
         "linear": {"roc_auc": 0.78, "accuracy": 0.99},
     }
     assert describe_shortfalls(data, np.arange(300), scores, baselines) == expected
+
+
+def test_a_difference_that_may_be_chance_is_called_so_and_another_is_not():
+    data, splits = table(share=0.3, samples=3000), split_dataset(table(samples=3000), 0)
+    scorers = baseline_scorers(data, splits)
+    baselines = {name: scorer(np.ones(len(splits.test))) for name, scorer in scorers.items()}
+    targets = data.targets[splits.test]
+
+    def told(gained, lost):
+        """What is said of a model that differs from the constant for so many samples."""
+        found = np.tile([0.9, 0.1], (len(targets), 1))
+        for label, count in ((1, gained), (0, lost)):
+            found[np.flatnonzero(targets == label)[:count]] = [0.1, 0.9]
+        model = make_scorer("multiclass", targets, found, positive=data.positive)
+        scores = model(np.ones(len(targets)))
+        lead = measure_lead(model, scorers, len(targets), 2)
+        return describe_shortfalls(data, splits.train, scores, baselines, lead=lead)[0]
+
+    always = f'always answering "no", {baselines["constant"]["accuracy"]:.3f}'
+    line, chance = told(4, 6).split("; ")
+    assert line.endswith(always)
+    what, interval = chance.split("interval is ")
+    assert what == "the difference may be chance, since its 95% "
+    # 10 of 600 samples differ: the standard error is sqrt(10) / 600
+    ends = [float(end) for end in interval.split(" to ")]
+    assert ends == pytest.approx([-0.0137, 0.007], abs=0.002)
+    assert told(0, 60).endswith(always)
+    assert told(5, 5) == f"accuracy {always[-5:]} is no better than {always}"
 
 
 def test_a_chosen_threshold_may_cost_accuracy():

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_app_baselines import table
+from test_app_baselines import baseline_scores, table
 
 from app.config.run_config import change_config, make_config
 from app.data.splits import split_dataset
-from app.evaluation.baselines import baseline_scores
 from app.evaluation.linear_models import fit_linear
 from app.evaluation.metrics import measure
 from app.evaluation.predictions import predict_samples

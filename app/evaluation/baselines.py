@@ -1,6 +1,6 @@
 """Simple models on the same split, which a net must beat: a constant, and a linear model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,14 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 from serving.written_numbers import metric_name
 
+from .estimates import Estimate
 from .linear_models import fit_linear
-from .metrics import compared_score, measure
+from .metrics import Scorer, compared_score, make_scorer
+from .resampling import difference_estimate, resample
 
 Scores = dict[str, dict[str, float]]
+# How much better the model is than a baseline by a metric.
+Lead = Callable[[str, str], Estimate]
 # Training rows times columns times classes of the linear model: some two seconds.
 _MAX_CELLS = 5_000_000
 _MIN_TRAIN = 1000
@@ -25,8 +29,8 @@ _MIN_TRAIN = 1000
 _MAX_CATEGORIES = 100
 
 
-def baseline_scores(dataset: Dataset, splits: Splits) -> Scores:
-    """Return the metrics of simple models on the test split, see `app.evaluation.metrics.measure`.
+def baseline_scorers(dataset: Dataset, splits: Splits) -> dict[str, Scorer]:
+    """Return what scores simple models on the test split, see `app.evaluation.metrics.make_scorer`.
 
     `constant` always predicts how common each class or label is in the training split, or the mean
     of its values. `linear`, for rows only, is a logistic regression, or a ridge regression of
@@ -38,9 +42,29 @@ def baseline_scores(dataset: Dataset, splits: Splits) -> Scores:
     if dataset.kind == "rows":
         predictions["linear"] = _linear_predictions(dataset, splits)
     return {
-        name: measure(task, targets[splits.test], found, positive=dataset.positive)
+        name: make_scorer(task, targets[splits.test], found, positive=dataset.positive)
         for name, found in predictions.items()
     }
+
+
+def measure_lead(model: Scorer, baselines: dict[str, Scorer], count: int, outputs: int) -> Lead:
+    """Return a function from a baseline and a metric to the lead of a model, with its interval.
+
+    The interval is that of a paired bootstrap of the test samples.
+
+    Args:
+        model: scores the model on the test split.
+        baselines: see `baseline_scorers`.
+        count: number of test samples.
+        outputs: number of outputs of the model.
+    """
+
+    def lead(baseline: str, metric: str) -> Estimate:
+        pair = (baselines[baseline], model)
+        plain = [scorer(np.ones(count)) for scorer in pair]
+        return difference_estimate(metric, plain, resample(pair, count, outputs))
+
+    return lead
 
 
 def constant_prediction(dataset: Dataset, train: np.ndarray) -> np.ndarray:
@@ -57,18 +81,20 @@ def describe_shortfalls(
     scores: dict[str, float],
     baselines: Scores,
     has_thresholds: bool = False,
+    lead: Lead | None = None,
 ) -> list[str]:
     """Return a line for each baseline that a model does not beat.
 
     Classes are compared with the most common one by accuracy, unless a chosen threshold trades
-    accuracy for something else.
+    accuracy for something else. The line of a difference whose interval contains 0 says so.
 
     Args:
         dataset: the samples.
         train: indices of the training split.
         scores: metrics of the model on the test split.
-        baselines: see `baseline_scores`.
+        baselines: metrics of the baselines, by name.
         has_thresholds: whether thresholds other than the default were chosen.
+        lead: see `measure_lead`; None says nothing about chance.
     """
     name = compared_score(dataset.task, scores)
     if dataset.task == "multiclass":
@@ -81,6 +107,7 @@ def describe_shortfalls(
     rivals.append((name, "linear", "the linear model's "))
     return [
         _describe_shortfall(metric_name(metric), scores[metric], rival, baselines[key][metric])
+        + ("" if lead is None else _describe_chance(lead(key, metric)))
         for metric, key, rival in rivals
         if metric in baselines.get(key, {}) and scores[metric] <= baselines[key][metric]
     ]
@@ -95,6 +122,13 @@ def _describe_shortfall(metric: str, score: float, rival: str, other: float) -> 
         (n for n in range(3, 6) if len({round(value, n) for value in values}) == len(values)), 6
     )
     return f"{metric} {score:.{digits}f} is below {rival}{other:.{digits}f}"
+
+
+def _describe_chance(lead: Estimate) -> str:
+    if lead.value == 0 or not lead.low < 0 < lead.high:
+        return ""
+    interval = f"{lead.low:+.3f} to {lead.high:+.3f}"
+    return f"; the difference may be chance, since its 95% interval is {interval}"
 
 
 def _linear_predictions(dataset: Dataset, splits: Splits) -> np.ndarray:

@@ -10,12 +10,12 @@ from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
-from app.evaluation.baselines import baseline_scores, describe_shortfalls
+from app.evaluation.baselines import baseline_scorers, describe_shortfalls, measure_lead
 from app.evaluation.calibration import calibration_error, classwise_calibration_error
 from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
-from app.evaluation.metrics import class_scores
+from app.evaluation.metrics import class_scores, make_scorer
 from app.evaluation.mistakes import confused_pairs, error_quantiles
 from app.evaluation.probes import probe_features
 from app.evaluation.thresholds import choose_thresholds, record_thresholds
@@ -89,12 +89,20 @@ def evaluate(
         `intervals`; for rows `importance` and
         `partial_dependence`; for images `probes`. What does not apply is left out.
     """
-    baselines = baseline_scores(dataset, splits)
-    has_thresholds = predictions.thresholds is not None
-    warnings = describe_shortfalls(dataset, splits.train, scores, baselines, has_thresholds)
-    found: dict[str, Any] = {"baselines": baselines}
     validation, test = predictions.by_split["validation"], predictions.by_split["test"]
-    targets = dataset.targets[splits.test]
+    targets, thresholds = dataset.targets[splits.test], predictions.thresholds
+    scorers = baseline_scorers(dataset, splits)
+    baselines = {name: scorer(np.ones(len(targets))) for name, scorer in scorers.items()}
+    ours = make_scorer(dataset.task, targets, test, thresholds, dataset.positive)
+    warnings = describe_shortfalls(
+        dataset,
+        splits.train,
+        scores,
+        baselines,
+        thresholds is not None,
+        measure_lead(ours, scorers, len(targets), test.shape[-1]),
+    )
+    found: dict[str, Any] = {"baselines": baselines}
     if dataset.task == "regression":
         found |= _evaluate_values(dataset, splits, validation, test)
         if "intervals" not in found:
@@ -103,7 +111,6 @@ def evaluate(
                 f"Received: {len(splits.validation)}, so the model has none"
             )
     else:
-        thresholds = predictions.thresholds
         found["classes"] = class_scores(targets, test, dataset.labels, thresholds)
         if dataset.task == "multiclass":
             predicted = decide(dataset.task, test, thresholds)
