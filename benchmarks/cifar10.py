@@ -3,10 +3,14 @@
     python -m benchmarks.cifar10 FOLDER defaults    test accuracy with the chosen defaults
     python -m benchmarks.cifar10 FOLDER recipe      test accuracy with recipes/cifar10.toml
     python -m benchmarks.cifar10 FOLDER race        time to 90%: ours against Keras' example
+    python -m benchmarks.cifar10 FOLDER write       writes the original images into FOLDER
     … --seeds 1                                     a single seed instead of three
     … --resume                                      only seeds without a stored result
 
-FOLDER has the images in subfolders `train/CLASS` and `test/CLASS`. Nothing is chosen on the test
+FOLDER has the images in subfolders `train/CLASS` and `test/CLASS`: JPEG files, or PNG files of the
+original pixels, such as `write` makes of what `keras.datasets` downloads. The results of the two
+are stored beside each other: JPEG files of 32x32 pixels at the usual quality of 75, with half the
+resolution in color, have lost much of what tells the classes apart. Nothing is chosen on the test
 images; settings were chosen on a validation split of the training images.
 
 Keras' example is the ResNet20 (version 1) of examples/cifar10_resnet.py in keras-team/keras 2,
@@ -20,10 +24,12 @@ one process. `speedup` is a lower bound where theirs was stopped.
 import argparse
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+from PIL import Image
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.config.chosen_defaults import choose_defaults
@@ -40,6 +46,19 @@ from benchmarks.results import results_of_this_machine, write_results
 GOAL, RECIPE_GOAL = 0.90, 0.935
 NAMES = ("defaults", "recipe", "race")
 PATIENCE = 5
+ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
+CLASSES = ("airplane", "automobile", *ANIMALS, "ship", "truck")
+
+
+def write_images(folder: Path) -> None:
+    """Write the original images as `<folder>/<train or test>/<class>/<number>.png`."""
+    for split, (images, targets) in zip(
+        ("train", "test"), keras.datasets.cifar10.load_data(), strict=True
+    ):
+        for name in CLASSES:
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+        for number, (image, target) in enumerate(zip(images, targets.ravel(), strict=True)):
+            Image.fromarray(image).save(folder / split / CLASSES[target] / f"{number:05d}.png")
 
 
 def our_run(dataset: Dataset, seed: int, recipe: str = "") -> dict[str, Any]:
@@ -145,18 +164,24 @@ def main() -> None:
     """Measure each seed in turn, and store its result at once."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", metavar="FOLDER")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; or write")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--resume", action="store_true", help="Skip seeds that have a stored result."
     )
     given = parser.parse_args()
-    dataset = load_run_data(make_config("features", data=given.folder))
+    folder = Path(given.folder)
+    if given.names == ["write"]:
+        write_images(folder)
+        return
+    dataset = load_run_data(make_config("features", data=folder))
+    images = "original pixels" if any(folder.glob("train/*/*.png")) else "JPEG files"
     stored = {row["what"]: row for row in results_of_this_machine("cifar10")}
     for name in given.names or NAMES:
-        row = stored.get(name) if given.resume else None
+        what = f"{images}, {name}"
+        row = stored.get(what) if given.resume else None
         goal, recipe = (RECIPE_GOAL, "cifar10") if name == "recipe" else (GOAL, "")
-        row = row or {"what": name, "goal": goal, "ours": [], "theirs": []}
+        row = row or {"what": what, "name": name, "goal": goal, "ours": [], "theirs": []}
         for seed in range(len(row["ours"]), given.seeds):
             ours = our_run(dataset, seed, recipe)
             print(f"{name}, seed {seed}: {ours}", flush=True)
