@@ -28,7 +28,7 @@ _SHOWN_COLUMNS = 10
 _METHODS = {"wilson": "Wilson's", "bootstrap": "those of a seeded bootstrap"}
 _RAW_ROWS = """
 Raw rows are read as in training, dates and texts included, by `hornbill predict {} rows.csv` and by
-`Predictor.predict_rows` of Hornbill's module `serving`.
+`Predictor.predict_rows` of Hornbill's module `serving`.{}
 """
 
 
@@ -199,7 +199,7 @@ def _usage(manifest: Manifest) -> str:
     feed = ", ".join(f'"{spec.name}": {spec.name}' for spec in manifest.inputs)
     show = _shown_prediction(manifest)
     output = manifest.prediction_output or manifest.outputs[0].name
-    rows = "" if manifest.row_format is None else _RAW_ROWS.format(manifest.name)
+    rows = _raw_rows(manifest)
     return f"""## Use
 
 With ONNX Runtime alone:
@@ -216,6 +216,14 @@ print({show})
 {rows}
 To check this version on your machine: `hornbill verify {manifest.version}` in the parent folder.
 """
+
+
+def _raw_rows(manifest: Manifest) -> str:
+    if manifest.row_format is None:
+        return ""
+    units = [f"{one.name} in {one.unit}" for one in manifest.row_format.columns if one.unit]
+    cells = f" Numbers may have their unit behind them: {', '.join(units)}." if units else ""
+    return _RAW_ROWS.format(manifest.name, cells)
 
 
 def _shown_prediction(manifest: Manifest) -> str:

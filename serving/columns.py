@@ -18,6 +18,7 @@ from .date_text import MISSING_MOMENT, PARTS, Moment, date_parts, moment_of, par
 from .errors import InputError
 from .missing_marks import MISSING
 from .number_text import LARGEST, parse_number
+from .unit_text import parse_amount
 
 if TYPE_CHECKING:
     from .manifest import Manifest
@@ -48,6 +49,7 @@ class RawColumn:
         thousands: separator of thousands of numbers; empty for none.
         form: form of dates, one of `serving.date_text.FORMS`.
         parts: the parts of dates that the model takes, among `serving.date_text.PARTS`.
+        unit: the word that may stand behind each number, such as `kg`; empty for none.
     """
 
     name: str
@@ -56,6 +58,7 @@ class RawColumn:
     thousands: str = ""
     form: str = ""
     parts: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -253,14 +256,15 @@ def _rule(column: RawColumn) -> str:
         return "Each cell must be a text."
     example = f" like 1{column.thousands}234{column.decimal}5"
     is_plain = (column.decimal, column.thousands) == (".", "")
-    return f"Each cell must be a number from -1e18 to 1e18{'' if is_plain else example}."
+    unit = f", with the unit {column.unit} or none" if column.unit else ""
+    return f"Each cell must be a number from -1e18 to 1e18{'' if is_plain else example}{unit}."
 
 
 def _number_reader(column: RawColumn) -> Callable[[Any], float | None]:
     def read(cell: Any) -> float | None:
         number: Any = None
         if isinstance(cell, str):
-            number = parse_number(cell, column.decimal, column.thousands)
+            number = parse_amount(cell, column.decimal, column.thousands, column.unit)
         elif isinstance(cell, numbers.Real | np.bool_ | decimal.Decimal):
             number = cell
         return float(number) if number is not None and abs(number) <= LARGEST else None

@@ -14,6 +14,7 @@ from .errors import ManifestError, cannot_read
 from .number_text import FORMATS
 from .parity import INT8_TOLERANCES, TOLERANCES
 from .schema import decode
+from .unit_text import is_unit
 
 FORMAT_VERSION = 5
 # A name that is a number would be mistaken for a version.
@@ -681,10 +682,11 @@ def _check_row_format(manifest: Manifest, table: RowFormat) -> None:
             and (column.decimal, column.thousands) in FORMATS
             and column.form in ((*FORMS,) if column.kind == "date" else ("",))
             and set(column.parts) <= set(PARTS)
+            and (not column.unit or (column.kind == "number" and is_unit(column.unit)))
         )
         if not is_known:
             raise ManifestError(
-                f"row_format must have columns of kinds and forms that this release knows. "
+                f"row_format must have columns of kinds, forms and units that this release knows. "
                 f"Received: {column!r:.160}."
             )
     numbers = tuple(name for column in table.columns for name in column.columns)

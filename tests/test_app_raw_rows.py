@@ -33,6 +33,9 @@ def table():
             "when": days.strftime("%d.%m.%Y 10:30"),
             "open": random.choice(["Yes", "no", "TRUE", ""], COUNT),
             "color": random.choice(["red", "blue", "NA", "green"], COUNT),
+            "weight": [
+                f"{value:.1f} kg".replace(".", ",") for value in random.normal(70, 9, COUNT)
+            ],
             "kind": kind,
         }
     )
@@ -72,6 +75,7 @@ def expected(trained):
 def typed(frame):
     """Return the rows of the table with types, in another order of columns, and without target."""
     numbers = frame["price"].str.removesuffix(" €").str.replace(".", "").str.replace(",", ".")
+    weights = frame["weight"].str.removesuffix(" kg").str.replace(",", ".")
     truths = {"Yes": True, "no": False, "TRUE": True, "": None}
     return pd.DataFrame(
         {
@@ -80,6 +84,7 @@ def typed(frame):
             "when": pd.to_datetime(frame["when"], dayfirst=True),
             "extra": 1,
             "price": numbers.astype(float),
+            "weight": weights.astype(float),
         }
     )
 
@@ -92,10 +97,14 @@ def test_the_report_names_the_columns_that_are_left_out(trained):
 
 
 def test_the_manifest_says_how_each_column_is_read(trained):
-    _, bundle, _ = trained
+    run, bundle, _ = trained
     written = json.loads((bundle / "manifest.json").read_text())["row_format"]
     kinds = {column["name"]: column["kind"] for column in written["columns"]}
-    assert kinds == {"price": "number", "when": "date", "open": "boolean", "color": "text"}
+    texts = {"when": "date", "open": "boolean", "color": "text"}
+    assert kinds == {"price": "number", **texts, "weight": "number"}
+    assert [column["unit"] for column in written["columns"]] == ["", "", "", "", "kg"]
+    assert "unit behind them: weight in kg." in (bundle / "README.md").read_text()
+    assert "Units: weight in kg." in (run.folder / "report.html").read_text()
     assert written["missing"] == ["?", "na"]
     manifest = Predictor.load(bundle).manifest
     assert {"price", "when.year", "when.weekday", "open"} <= set(manifest.columns)
@@ -140,7 +149,7 @@ def test_the_server_takes_rows_as_objects_and_as_columns(trained, expected):
     values = json.loads(typed(table()).to_json(orient="records", date_format="iso"))
     for row, text in zip(values, texts, strict=True):
         row["when"] = text["when"]  # JSON has no dates
-    names = ("price", "when", "open", "color")
+    names = ("price", "when", "open", "color", "weight")
     by_column = {name: [row[name] for row in values] for name in names}
     client, stop = start(Settings(bundle.parent.parent, log_requests=False))
     try:
@@ -153,7 +162,10 @@ def test_the_server_takes_rows_as_objects_and_as_columns(trained, expected):
             np.testing.assert_allclose(found, expected, rtol=1e-6)
         status, answer = client.post(path, {"instances": [{"price": 1, "open": True}]})
         assert status == 400
-        assert answer["error"].endswith("Received: no 'when', 'color'.")
+        assert answer["error"].endswith("Received: no 'when', 'color', 'weight'.")
+        status, answer = client.post(path, {"instances": [{**values[0], "weight": "70,5 lb"}]})
+        assert status == 400
+        assert answer["error"].endswith("unit kg or none. Received: weight='70,5 lb' in row 0.")
         wrong = {**values[0], "price": "abc"}
         status, answer = client.post(path, {"instances": [values[0], wrong]})
         assert status == 400
@@ -163,10 +175,13 @@ def test_the_server_takes_rows_as_objects_and_as_columns(trained, expected):
         assert answer["error"].endswith("Received: row 1 and row 0, which differ in prise.")
         status, answer = client.post(path, {"instances": [[1.0, 2.0]]})
         assert status == 400
-        assert answer["error"].endswith("as objects with the columns price, when, open, color.")
+        assert answer["error"].endswith(
+            "as objects with the columns price, when, open, color, weight."
+        )
         parameters = client.get("/v2/models/deals")[1]["parameters"]
         assert [column["name"] for column in parameters["columns"]] == list(names)
-        assert parameters["columns"][1]["kind"] == "date"
+        assert parameters["columns"][1] == {"name": "when", "kind": "date"}
+        assert parameters["columns"][4] == {"name": "weight", "kind": "number", "unit": "kg"}
         assert len(parameters["labels"]) == 2
     finally:
         stop()
@@ -191,7 +206,7 @@ def test_predict_takes_rows_too(trained, expected):
         found = predictor.predict(rows[0]).probabilities
         np.testing.assert_allclose(found, expected[:1], rtol=1e-6)
         for wrong in (["1,5", "x"], np.zeros((1, 3), np.float32)):
-            with pytest.raises(InputError, match="A row must be a list of 4 cells .price, when, "):
+            with pytest.raises(InputError, match="A row must be a list of 5 cells .price, when, "):
                 predictor.predict(wrong)
 
 
@@ -202,6 +217,10 @@ def test_predict_takes_rows_too(trained, expected):
         ({"when": "2023-01-02"}, "of the form d.m.Y. Received: when='2023-01-02' in line 3 of"),
         ({"open": "maybe"}, "Received: open='maybe' in line 3 of"),
         ({"price": ""}, "price='' in line 3 of .* had no missing values in this column"),
+        (
+            {"weight": "7,5 lb"},
+            "like 1234,5, with the unit kg or none. Received: weight='7,5 lb' in line 3 of",
+        ),
         ({"price": None, "when": None}, "Received: no 'price', 'when'"),
     ],
 )

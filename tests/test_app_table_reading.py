@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 
 from app.config.reading_config import ReadingConfig
 from app.config.run_config import make_config
+from app.data.column_formats import decide_columns
+from app.data.column_survey import ColumnSurvey
 from app.data.frames import data_on_disk
 from app.data.reading_progress import observed_reading
 from app.data.source_kinds import kind_of_source
 from app.data.table_reading import read_table
-from app.data.tables import open_table
+from app.data.tables import Table, open_table
+from app.data.targets import has_decimals
 from app.errors import DataError
+from serving.columns import read_column
 
 ROWS = 60
 KINDS = "ab" * (ROWS // 2)
@@ -204,6 +208,167 @@ def test_dates_among_texts_are_noted_and_gaps_of_pandas_are_missing(read):
 def test_numbers_of_different_units_are_noted(read, cells, noted):
     assert read({"x": cells * (ROWS // 2), "kind": list(KINDS)}).notes == (noted,)
     assert not read({"x": [f"{n} €" for n in range(ROWS)], "kind": list(KINDS)}).notes
+
+
+def units(dataset):
+    return {column.name: column.unit for column in dataset.row_format.columns if column.unit}
+
+
+@pytest.mark.parametrize(
+    ("cells", "unit", "numbers"),
+    [
+        (("60.7 kg", "58kg"), "kg", (60.7, 58)),
+        (("1,200.5 sqft", "850 sqft"), "sqft", (1200.5, 850)),
+        (("12 km/h", "-3.5 km/h"), "km/h", (12, -3.5)),
+        (("3.5 °C", "4\u00a0°C"), "°C", (3.5, 4)),
+        (("70 m²", "1\u2009200 m²"), "m²", (70, 1200)),
+        (("5 µg", "7 µg"), "µg", (5, 7)),
+        (("1e5 m", "2.5e-3m"), "m", (1e5, 2.5e-3)),
+        (("$5k", "7 k"), "k", (5, 7)),
+        (("12a", "7a"), "a", (12, 7)),
+        (("60 kg", "58"), "kg", (60, 58)),
+        (("60 kg", "-"), "kg", (60, np.nan)),
+        (("60 kg", "NA"), "kg", (60, np.nan)),
+    ],
+)
+def test_numbers_with_the_same_unit_are_numbers(cells, unit, numbers, read):
+    table = {"x": [*cells, cells[0]] * 20, "y": range(60), "kind": list(KINDS)}
+    dataset = read(table)
+    assert (kinds(dataset)["x"], units(dataset), dataset.notes) == ("number", {"x": unit}, ())
+    expected = np.array([*numbers, numbers[0]], np.float32)
+    np.testing.assert_allclose(dataset.inputs[:][:3, 0], expected, rtol=1e-6)
+    assert kinds(read(table, categorical=("x",)))["x"] == "text"
+
+
+@pytest.mark.parametrize(
+    ("cells", "noted"),
+    [
+        (("60 kg", "130 lb"), "its numbers have different units, such as 60 kg and 130 lb."),
+        (("1 month", "3 months"), "different units, such as 1 month and 3 months."),
+        (("5k", "3M"), "its numbers have different units, such as 5k and 3M."),
+        (
+            ("60 kg", "n.a kg"),
+            "numbers such as 60 kg, and 20 other texts such as 'n.a kg' in line 3",
+        ),
+        (
+            ("60 kg", "inf kg"),
+            "numbers such as 60 kg, and 20 other texts such as 'inf kg' in line 3",
+        ),
+        (("6,5 kg", "6.5 kg"), "its numbers are written in different ways, such as 6,5 kg."),
+        (("60", "58 kg"), "it has numbers such as 60, and 20 texts such as '58 kg' in line 3"),
+        (("3 May", "4 May"), None),
+        (("10am", "12 PM"), None),
+        (("5th", "6th"), None),
+        (("-inf m", "nan m"), None),
+        (("5 kg net", "6 kg net"), None),
+        (("5 hektoliter", "6 hektoliter"), None),
+        (("5m2", "6m2"), None),
+        (("5 m/", "6 m/"), None),
+        (("x 5", "x 6"), None),
+    ],
+)
+def test_other_texts_with_numbers_stay_categories(cells, noted, read):
+    dataset = read({"x": [*cells, cells[0]] * 20, "y": range(60), "kind": list(KINDS)})
+    assert kinds(dataset)["x"] == "text"
+    assert [noted in note for note in dataset.notes] == ([] if noted is None else [True])
+
+
+def test_names_with_a_number_are_not_noted(read):
+    houses = [f"{n % 7 + 1}{letter}" for n, letter in enumerate("abcdefghijkl" * 5)]
+    assert not read({"x": houses, "y": range(ROWS), "kind": list(KINDS)}).notes
+
+
+def test_cases_of_a_unit_are_one_unit_with_a_note(read):
+    cells = ["5 MW", "6 mw", "7 MW"]
+    dataset = read({"x": cells * 20, "y": range(ROWS), "kind": list(KINDS)})
+    assert units(dataset) == {"x": "MW"}
+    assert dataset.notes == ("x: MW and mw are read as the same unit.",)
+
+
+def test_numbers_with_a_unit_share_the_format_of_the_file(read):
+    dataset = read("x;y;kind\n1,234 m;1.5;a\n2,345 m;2;b\n")
+    assert formats(dataset)["x"] == (".", ",")
+    dataset = read('x,y,kind\n-,1,a\n5 m,2,a\n"1,234 m",3,b\n"2,345 m",4,b\n')
+    assert dataset.notes == ("x may be read in two ways; 1,234 m is taken for 1234.",)
+    dataset = read('x,y,kind\n-,1,a\n"1,234",2,b\n')
+    assert dataset.notes == ("x may be read in two ways; 1,234 is taken for 1234.",)
+    assert read("x;y;kind\n1 234;1;a\n2 345;2;b\n").notes == ()
+
+
+def test_measurements_with_a_unit_are_no_identifiers_but_consecutive_numbers_are(read):
+    random = np.random.default_rng(0)
+    table = {
+        "weight": [f"{value:.3f} kg" for value in random.normal(70, 9, ROWS)],
+        "depth": [f"{value} m" for value in random.permutation(ROWS) * 7],
+        "place": [f"{n}a" for n in range(ROWS)],
+        "kind": list(KINDS),
+    }
+    dataset = read(table)
+    assert dataset.columns == ("weight", "depth")
+    assert columns_left_out(dataset) == {"place": "consecutive numbers"}
+
+
+def test_a_unit_is_found_across_the_batches_of_a_long_table(read):
+    cells = [f"{n % 977} kg" for n in range(20_000)]
+    table = {"x": cells, "y": [n % 5 for n in range(20_000)], "kind": ["a", "b"] * 10_000}
+    assert units(read(table)) == {"x": "kg"}
+    (note,) = read({**table, "x": [*cells[:-1], "5 lb"]}).notes
+    assert note.endswith("its numbers have different units, such as 0 kg and 5 lb.")
+    (note,) = read({**table, "x": [*cells[:-1], "abc"]}).notes
+    assert "numbers such as 0 kg, and 1 other text such as 'abc' in line 20001 of" in note
+
+
+def test_a_target_may_have_a_unit(read, tmp_path):
+    text = "x,weight\n1,60.7 kg\n2,58\n3,72kg\n"
+    dataset = read(text, "weight", "regression")
+    np.testing.assert_allclose(dataset.targets[:, 0], [60.7, 58, 72], rtol=1e-6)
+    assert has_decimals(open_table(tmp_path / "table.csv"), ("weight",))
+    assert read("x,kind\n1,5 kg\n2,6 kg\n").labels == ("5 kg", "6 kg")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (("5 kg", "6 lb"), "in the same unit in each row. Received: y='5 kg' and '6 lb' in .*csv"),
+        (("5 kg", "6 kg", "abc"), "must be a number, .*Received: y='abc' in line 4"),
+        (("5 kg", "6,5 kg", "6.5 kg"), "written in the same way in each row. Received: y='5 kg'"),
+        (("5", "6", "7 kg"), "must be numbers or texts. Received: '7 kg' in line 4"),
+        (
+            ("5 kg", "1e30 kg"),
+            "must be a number from -1e18 to 1e18. Received: y='1e30 kg' in line 3",
+        ),
+    ],
+)
+def test_a_target_that_is_no_number_of_one_unit_is_refused(cells, message, read):
+    table = {"x": range(len(cells)), "y": cells}
+    with pytest.raises(DataError, match=message) as error:
+        read(table, "y", "regression")
+    assert "\n" not in str(error.value)
+
+
+NUMBERS = st.floats(-1e6, 1e6).map(lambda value: round(value, 2))
+
+
+@given(
+    st.lists(NUMBERS, min_size=3, max_size=30, unique=True),
+    st.sampled_from(["kg", "°C", "km/h", "m²", "k"]),
+    st.sampled_from(["", " ", "\u00a0"]),
+    st.sampled_from([("", "."), (",", "."), (".", ",")]),
+)
+def test_training_reads_numbers_with_a_unit_as_serving_does(values, unit, blank, signs):
+    thousands, decimal = signs
+    marks = {ord(","): thousands, ord("."): decimal}
+    cells = [f"{value:,.2f}".translate(marks) + blank + unit for value in values]
+    survey = ColumnSurvey("x", frozenset({""}))
+    survey.learn(range(len(cells)), cells)
+    table = Table("x.csv", ("x",), lambda: iter(()), separator=";" if decimal == "," else ",")
+    columns, _ = decide_columns(table, [survey], ())
+    assert columns["x"].unit == unit
+    found, wrong = read_column(columns["x"], cells)
+    assert not wrong
+    np.testing.assert_array_equal(found[:, 0], values)
+    plain = [cell.removesuffix(unit).upper() + unit.upper() for cell in cells]
+    np.testing.assert_array_equal(read_column(columns["x"], plain)[0], found)
 
 
 def test_a_number_marks_missing_values_also_as_pandas_writes_it(read):

@@ -1,6 +1,7 @@
 """Cells of tables: numbers, dates and truth values, as people write them."""
 
 import datetime
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from serving.frames import table_columns
 from serving.manifest import Manifest, TensorSpec
 from serving.number_text import FORMATS, formats_of, parse_number
 from serving.predictor import Predictor
+from serving.unit_text import parse_amount, split_unit
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +176,56 @@ def test_the_marks_of_missing_values_can_be_words():
     assert texts.tolist() == ["none", "", ""]
 
 
+def test_a_unit_behind_a_number_is_left_out_in_upper_and_lower_case():
+    column = RawColumn("x", "number", ",", ".", unit="kg")
+    cells = ["1.234,5 kg", "2kg", "3 KG", "4", 5, "6\u00a0kg", "", "- kg", "7 lb", "kg", "inf kg"]
+    values, wrong = read_column(column, [*cells, "1.5 kg", "9" * 100_000 + " kg", "1e30 kg"])
+    np.testing.assert_array_equal(values[:6, 0], [1234.5, 2, 3, 4, 5, 6])
+    assert np.isnan(values[6:]).all()
+    assert wrong == list(range(7, 14))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("60.7 kg", ("60.7", "kg")),
+        ("1e5m", ("1e5", "m")),
+        ("$5k", ("$5", "k")),
+        ("1e5", None),
+        ("kg", None),
+        ("- kg", None),
+        ("5 ½", None),
+        ("5 m/", None),
+        ("5 kilograms", None),
+        ("5 March", None),
+        ("5 PM", None),
+    ],
+)
+def test_a_number_and_its_unit_are_told_apart(text, parts):
+    assert split_unit(text) == parts
+
+
+@given(st.text("0123456789.,-e kKgG°/²\u00a0µß", max_size=12))
+def test_a_number_without_a_unit_is_read_as_before(text):
+    text = text.strip()
+    number = parse_number(text)
+    if number is not None:
+        assert parse_amount(text, ".", "", "kg") == number
+    assert parse_amount(text, ".", "", "") == number
+
+
+@pytest.mark.parametrize("cell", ["60.7 lb", "abc kg", "60.7.1 kg"])
+def test_a_cell_of_another_unit_is_a_problem_of_its_row(cell, manifest):
+    first, *others = manifest.row_format.columns
+    columns = (replace(first, decimal=".", thousands="", unit="kg"), *others)
+    cells = {"price": ["60.7 kg", cell], "when": [""] * 2, "open": ["y"] * 2, "color": ["a"] * 2}
+    rows = read_row_inputs(replace(manifest, row_format=RowFormat(columns)), cells)
+    assert rows.problems == {
+        1: "Each cell must be a number from -1e18 to 1e18, with the unit kg or none. "
+        f"Received: price={cell!r}."
+    }
+
+
 @pytest.mark.parametrize("cell", ["abc", "1.5", "1e30", "inf", [1], {}, 10**400])
 def test_a_cell_that_is_no_number_is_a_problem_of_its_row(cell, manifest):
     cells = {
@@ -221,9 +273,14 @@ def test_a_manifest_keeps_how_rows_are_read(manifest):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "sound"}, "kinds and forms that this release knows"),
-        ({"form": "Q"}, "kinds and forms that this release knows"),
-        ({"decimal": "x"}, "kinds and forms that this release knows"),
+        ({"kind": "sound"}, "kinds, forms and units that this release knows"),
+        ({"form": "Q"}, "kinds, forms and units that this release knows"),
+        ({"decimal": "x"}, "kinds, forms and units that this release knows"),
+        ({"unit": "k g"}, "kinds, forms and units that this release knows"),
+        ({"unit": "5"}, "kinds, forms and units that this release knows"),
+        ({"unit": "k" * 9}, "kinds, forms and units that this release knows"),
+        ({"unit": 5}, r"row_format.columns\[0].unit must be str. Received: 5"),
+        ({"unit": None}, r"row_format.columns\[0].unit must be str. Received: None"),
         ({"name": "other"}, "row_format must make the manifest's columns"),
     ],
 )
@@ -232,6 +289,16 @@ def test_a_row_format_that_does_not_fit_the_model_is_refused(change, message, ma
     changed = replace(manifest, row_format=RowFormat((replace(first, **change), *others)))
     with pytest.raises(ManifestError, match=message):
         Manifest.from_json(changed.to_json().encode())
+
+
+def test_only_numbers_have_units_and_earlier_bundles_say_nothing_about_them(manifest):
+    written = json.loads(manifest.to_json())
+    for column in written["row_format"]["columns"]:
+        del column["unit"]
+    assert Manifest.from_json(json.dumps(written).encode()) == manifest
+    written["row_format"]["columns"][-1]["unit"] = "kg"
+    with pytest.raises(ManifestError, match="kinds, forms and units that this release knows"):
+        Manifest.from_json(json.dumps(written).encode())
 
 
 def test_tables_of_other_libraries_have_the_same_columns():

@@ -4,6 +4,7 @@ import base64
 import datetime
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving import Predictor
+from serving.columns import read_column
 from serving.date_text import FORMS, PARTS, date_parts, parse_date, write_date
 from serving.golden import DRAWN, read_golden
 from serving.manifest import ColumnRange, FrequentTexts, TrainingCells
@@ -56,6 +58,17 @@ def test_rows_are_cells_that_give_the_golden_inputs(raw):
     assert size["range"][0] < size["range"][1]
     assert color["texts"] == ["blue", "red"]
     assert found["measured_on"] == "the 144 samples of the training split"
+
+
+def test_a_column_with_a_unit_names_it_and_its_cells_are_read_back(raw):
+    manifest = Predictor.load(raw).manifest
+    size, *others = manifest.row_format.columns
+    table = replace(manifest.row_format, columns=(replace(size, unit="cm", decimal=","), *others))
+    found = offered(raw, row_format=table)
+    assert [column["unit"] for column in found["columns"]] == ["cm", "", ""]
+    cells = [row["size"] for row in found["rows"]]
+    assert [row["size"].replace(".", ",") for row in offered(raw)["rows"]] == cells
+    assert not read_column(table.columns[0], cells)[1]
 
 
 def test_a_bundle_of_an_earlier_version_gives_the_ranges_of_its_samples(raw):

@@ -5,7 +5,8 @@ from collections.abc import Collection, Sequence
 from serving.columns import TRUTH_WORDS, RawColumn
 from serving.date_text import FORMS, PARTS
 from serving.errors import counted
-from serving.number_text import ALL_FORMATS, FORMATS, UNITS, parse_number
+from serving.number_text import ALL_FORMATS, FORMATS, UNITS
+from serving.unit_text import parse_amount
 
 from .column_survey import ColumnSurvey
 from .tables import Table
@@ -22,7 +23,8 @@ def decide_columns(
     - A column of truth values in any spelling is `boolean`, unless all are the numbers 0 and 1.
     - A column of numbers is `number`, in a format that all of them fit. Where the comma and the
       point may both be the decimal sign, columns that leave no doubt decide; without such, a point
-      is decimal, and a comma is decimal only if semicolons separate the cells.
+      is decimal, and a comma is decimal only if semicolons separate the cells. All of them may have
+      the same unit behind them.
     - A column of dates is `date`. Where day and month may be either way round, columns that leave
       no doubt decide; without such, the month comes first.
     - Any other column is `text`.
@@ -33,7 +35,7 @@ def decide_columns(
         categorical: names of the columns that are texts.
     """
     kinds = {s.name: "text" if s.name in categorical else kind_of(s) for s in surveys}
-    numbers = [s.formats for s in surveys if kinds[s.name] == "number"]
+    numbers = [s.number_formats for s in surveys if kinds[s.name] == "number"]
     decimals = {
         sign for formats in numbers if len(_decimals(formats)) == 1 for sign in _decimals(formats)
     }
@@ -59,7 +61,9 @@ def kind_of(survey: ColumnSurvey) -> str:
         return "boolean"
     if survey.numbers and not survey.words and survey.formats:
         return "number"
-    return "date" if survey.words and survey.date_ranges else "text"
+    if survey.words and survey.date_ranges:
+        return "date"
+    return "number" if survey.unit else "text"
 
 
 def _decimals(formats: Formats) -> set[str]:
@@ -70,23 +74,32 @@ def _number(
     survey: ColumnSurvey, certain: Collection[str], separator: str
 ) -> tuple[RawColumn, str]:
     """Return how a column of numbers is read, given the decimal signs of the certain columns."""
-    formats = [form for form in FORMATS if form in survey.formats]
+    possible = survey.number_formats
+    formats = [form for form in FORMATS if form in possible]
     sign, is_guess = formats[0][0], False
-    if len(_decimals(survey.formats)) > 1 and survey.formats != ALL_FORMATS:
+    if len(_decimals(possible)) > 1 and possible != ALL_FORMATS:
         if len(certain) == 1:
             (sign,) = certain
         elif _PLAIN not in formats:  # such as 1,234 in every row
             sign, is_guess = "," if separator == ";" else ".", True
-    column = RawColumn(survey.name, "number", *next(form for form in formats if form[0] == sign))
-    if not is_guess:
-        return column, _describe_units(survey)
-    text = next(text for text in survey.texts.counts if not text.isdigit())
-    number = parse_number(text, column.decimal, column.thousands)
-    return column, f"{survey.name} may be read in two ways; {text} is taken for {number:.15g}."
+    form = next(form for form in formats if form[0] == sign)
+    column = RawColumn(survey.name, "number", *form, unit=survey.unit)
+    note = _describe_guess(survey, column) if is_guess else ""
+    return column, note or _describe_units(survey)
+
+
+def _describe_guess(survey: ColumnSurvey, column: RawColumn) -> str:
+    """Return a note that names a number of which the formats that fit all make different ones."""
+    for text in survey.texts.counts:
+        readings = {parse_amount(text, *form, column.unit) for form in survey.number_formats}
+        if len(readings) > 1:
+            number = parse_amount(text, column.decimal, column.thousands, column.unit)
+            return f"{survey.name} may be read in two ways; {text} is taken for {number:.15g}."
+    return ""
 
 
 def _describe_units(survey: ColumnSurvey) -> str:
-    """Return a note if numbers have different units, such as 5% and 7, or $5 and €7."""
+    """Return a note if numbers may differ in units, such as 5% and 7, $5 and €7, MW and mW."""
     found: dict[str, str] = {}
     for text in survey.texts.counts:
         if any(map(str.isdigit, text)):
@@ -98,6 +111,9 @@ def _describe_units(survey: ColumnSurvey) -> str:
     if len(found) > 1:
         first, second, *_ = found.values()
         return f"{survey.name} has amounts of different currencies, such as {first} and {second}."
+    spellings = sorted(survey.amounts.spellings[survey.unit.casefold()]) if survey.unit else []
+    if len(spellings) > 1:
+        return f"{survey.name}: {spellings[0]} and {spellings[1]} are read as the same unit."
     return ""
 
 
@@ -120,6 +136,8 @@ def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
     """Return a note if a column of texts has numbers or dates among them, or an empty text."""
     if survey.dates > survey.undated:
         return _describe_dates(table, survey)
+    if survey.amounts.count > survey.amounts.others + survey.numbers:
+        return _describe_amounts(table, survey)
     if not survey.numbers:
         return ""
     if not survey.words:  # numbers of formats that exclude each other
@@ -131,6 +149,29 @@ def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
     return (
         f"{survey.name} is read as categories: it has numbers such as {number}, and "
         f"{counted(survey.words, 'text')} such as {word!r:.40} in {table.place(row)}."
+    )
+
+
+def _describe_amounts(table: Table, survey: ColumnSurvey) -> str:
+    """Return a note on a column most of whose cells are numbers with a unit, or an empty text."""
+    amounts = survey.amounts
+    example, *others = amounts.examples.values()
+    if amounts.has_several_units:
+        return (
+            f"{survey.name} is read as categories: its numbers have different units, such as "
+            f"{example} and {others[0]}."
+        )
+    if others:  # names with a number, such as 12a
+        return ""
+    if not amounts.others:
+        return (
+            f"{survey.name} is read as categories: its numbers are written in different ways, such "
+            f"as {example}."
+        )
+    row, word = survey.unnumbered_places[0]
+    return (
+        f"{survey.name} is read as categories: it has numbers such as {example}, and "
+        f"{counted(amounts.others, 'other text')} such as {word!r:.40} in {table.place(row)}."
     )
 
 

@@ -12,6 +12,7 @@ from serving.columns import MISSING_NUMBERS, parse_truth
 from serving.date_text import FORMS, PARTS, date_parts, parse_date
 from serving.number_text import ALL_FORMATS, formats_of, parse_number
 
+from .amount_survey import AmountSurvey
 from .datasets import fingerprint
 
 # Different texts of a column that are counted; from more, the rare ones are forgotten.
@@ -98,7 +99,10 @@ class ColumnSurvey:
         date_places: row numbers and texts of the first of the former.
         undated_places: row numbers and texts of the first of the latter.
         truths: the different cells, in lower case, if all are truth values; None otherwise.
-        integers: the least and the largest value if all numbers are whole; None otherwise.
+        integers: the least and the largest value if all numbers are whole, also those with a unit;
+            None otherwise.
+        amounts: what is known about words that are numbers with a unit.
+        unnumbered_places: row numbers and texts of the first words that are none.
     """
 
     name: str
@@ -120,7 +124,20 @@ class ColumnSurvey:
     undated_places: list[tuple[int, str]] = field(default_factory=list)
     truths: set[str] | None = field(default_factory=set)
     integers: tuple[float, float] | None = (np.inf, -np.inf)
+    amounts: AmountSurvey = field(default_factory=AmountSurvey)
+    unnumbered_places: list[tuple[int, str]] = field(default_factory=list)
     _tried: int = 0
+
+    @property
+    def unit(self) -> str:
+        """The unit if all cells are numbers and most of them have the same one; otherwise empty."""
+        has_unit = self.amounts.count > self.numbers and self.amounts.formats & self.formats
+        return self.amounts.unit if has_unit else ""
+
+    @property
+    def number_formats(self) -> frozenset[tuple[str, str]]:
+        """The formats in which all numbers, also those with a unit, are numbers."""
+        return self.formats & self.amounts.formats if self.unit else self.formats
 
     def learn(self, numbers: Sequence[int], cells: Sequence[str]) -> None:
         """Take note of some cells and of the numbers of their rows."""
@@ -128,9 +145,13 @@ class ColumnSurvey:
         for cell in [cell for cell in found if cell.lower() in self.marks]:
             self.gaps += found.pop(cell)
         self.texts.add(found)
-        numeric = [cell for cell in found if self._learn_number(cell, found[cell])]
-        words = [cell for cell in found.keys() - numeric if cell.lower() not in self.number_marks]
+        numeric = {cell for cell in found if self._learn_number(cell, found[cell])}
+        words = [cell for cell in found if cell not in numeric]
+        words = [cell for cell in words if cell.lower() not in self.number_marks]
         self.words += sum(found[cell] for cell in words)
+        amounts = self.amounts.learn({cell: found[cell] for cell in words})
+        for number in amounts.values():
+            self._learn_integer(number)
         self._learn_truths(found)
         self._learn_dates(words)
         tried = [] if self.date_ranges else words[: _TRIED - self._tried]
@@ -142,6 +163,7 @@ class ColumnSurvey:
         for places, some in (
             (self.number_places, numeric),
             (self.word_places, words),
+            (self.unnumbered_places, set(words) - amounts.keys()),
             (self.date_places, dates),
             (self.undated_places, undated),
         ):
@@ -157,13 +179,16 @@ class ColumnSurvey:
         self.numbers += count
         self.formats &= formats
         self.date_ranges = {}
-        number = parse_number(cell)
+        self._learn_integer(cell)
+        return True
+
+    def _learn_integer(self, text: str) -> None:
+        number = parse_number(text)
         if self.integers is not None and number is not None and number.is_integer():
             least, largest = self.integers
             self.integers = min(least, number), max(largest, number)
         else:
             self.integers = None
-        return True
 
     def _learn_truths(self, cells: Counter[str]) -> None:
         if self.truths is None:

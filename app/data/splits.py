@@ -6,6 +6,7 @@ import numpy as np
 
 from app.errors import DataError
 from serving.number_text import have_decimals
+from serving.unit_text import strip_unit
 
 from .datasets import Dataset
 
@@ -108,7 +109,7 @@ def _split(
 
 
 def _too_few(dataset: Dataset, fraction: float) -> DataError:
-    are_decimals = dataset.task == "multiclass" and have_decimals(dataset.labels)
+    are_decimals = dataset.task == "multiclass" and have_decimals(strip_unit(dataset.labels))
     fix = " To predict numbers instead of classes, use head=linear." if are_decimals else ""
     need = f"{MIN_VALUES} samples or more"
     if dataset.task == "multiclass":

@@ -20,8 +20,9 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         `missing`, the number of missing values by column; `duplicates`, the number of validation
         and test samples whose input is in the training split too; `skipped`, the files that could
         not be read; `left_out`, the columns of a table that training leaves out, with the reason;
-        `notes`, what is not certain about how its columns are read; and `is_decoded_each_epoch`,
-        whether decoded images did not fit on the disk.
+        `units`, the unit of each column whose numbers have one; `notes`, what is not certain about
+        how columns are read; and `is_decoded_each_epoch`, whether decoded images did not fit on the
+        disk.
     """
     parts = vars(splits)
     sizes = {name: len(indices) for name, indices in parts.items()}
@@ -41,6 +42,7 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "duplicates": _duplicates(dataset, splits),
         "skipped": list(dataset.skipped),
         "left_out": [asdict(column) for column in dataset.left_out],
+        "units": _units(dataset),
         "notes": list(dataset.notes),
         "is_decoded_each_epoch": isinstance(dataset.inputs, ComputedArray),
     }
@@ -57,6 +59,11 @@ def count_missing(dataset: Dataset, indices: np.ndarray | None = None) -> np.nda
     for rows in chunks(dataset.inputs, indices):
         counts += np.isnan(rows).sum(axis=0)
     return counts
+
+
+def _units(dataset: Dataset) -> dict[str, str]:
+    columns = () if dataset.row_format is None else dataset.row_format.columns
+    return {column.name: column.unit for column in columns if column.unit}
 
 
 def _counts(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:

@@ -10,8 +10,9 @@ from app.errors import DataError
 from serving.columns import RawColumn, read_column
 from serving.missing_marks import MISSING
 from serving.number_text import have_decimals, parse_number
+from serving.unit_text import strip_unit
 
-from .column_formats import decide_columns
+from .column_formats import decide_columns, kind_of
 from .column_survey import ColumnSurvey, missing_marks
 from .tables import Batch, Table
 
@@ -44,7 +45,7 @@ def has_decimals(table: Table, names: Sequence[str]) -> bool:
     """Return whether targets are numbers, some of them not whole, in the first rows of a table."""
     batch = next(iter(table.read()), None)
     columns = [batch.cells[name] for name in names if name in batch.cells] if batch else []
-    return have_decimals([cell for column in columns for cell in column if cell])
+    return have_decimals([text for column in columns for text in strip_unit(filter(None, column))])
 
 
 def refuse_missing_targets(table: Table, batch: Batch, surveys: Sequence[ColumnSurvey]) -> None:
@@ -84,16 +85,29 @@ def check_targets(
     """
     for survey in surveys:
         is_named = task == "multiclass" and survey.name in reading.categorical
-        if task != "multilabel" and survey.numbers and survey.words and not is_named:
+        is_mixed = survey.numbers and survey.words and not (task == "regression" and survey.unit)
+        if task != "multilabel" and is_mixed and not is_named:
             raise _mixed_target(table, survey, task)
         if task == "multiclass":
             _check_classes(table, survey, reading)
-        if task == "regression" and not (survey.numbers and survey.formats):
-            number, cell = (survey.word_places or survey.number_places)[0]
-            raise DataError(
-                "The target must be a number, written in the same way in each row. "
-                f"Received: {survey.name}={cell!r} in {table.place(number)}."
-            )
+        if task == "regression" and kind_of(survey) != "number":
+            raise _no_number(table, survey)
+
+
+def _no_number(table: Table, survey: ColumnSurvey) -> DataError:
+    if survey.amounts.has_several_units:
+        first, second, *_ = survey.amounts.examples.values()
+        return DataError(
+            "The target must be a number, in the same unit in each row. "
+            f"Received: {survey.name}={first!r} and {second!r} in {table.source}."
+        )
+    are_amounts = survey.amounts.count > survey.amounts.others > 0
+    words = survey.unnumbered_places if are_amounts else survey.word_places
+    number, cell = (words or survey.number_places)[0]
+    return DataError(
+        "The target must be a number, written in the same way in each row. "
+        f"Received: {survey.name}={cell!r} in {table.place(number)}."
+    )
 
 
 def _mixed_target(table: Table, survey: ColumnSurvey, task: str) -> DataError:
@@ -121,9 +135,10 @@ def _check_classes(table: Table, survey: ColumnSurvey, reading: ReadingConfig) -
             f"Received: only {', '.join(texts.counts)}."
         )
     if len(texts.counts) > MAX_CLASSES:
+        fix = _VALUES if survey.unit or not survey.words else ""
         raise DataError(
             f"A column of classes must have at most {MAX_CLASSES:,} different values. Received: "
-            f"more in {survey.name!r} of {table.source}.{'' if survey.words else _VALUES}"
+            f"more in {survey.name!r} of {table.source}.{fix}"
         )
 
 

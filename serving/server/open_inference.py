@@ -449,12 +449,15 @@ def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any
     """Return a model's metadata.
 
     What the protocol has no field for are its `parameters`: `columns`, the name and kind of each
-    column of a table that the model needs, and `labels`.
+    column of a table that the model needs, and the unit of one that has a unit; and `labels`.
     """
     parameters: dict[str, Any] = {"labels": list(manifest.labels)} if manifest.labels else {}
     if manifest.columns or manifest.string_columns:
         found = row_format(manifest).columns
-        parameters["columns"] = [{"name": one.name, "kind": one.kind} for one in found]
+        parameters["columns"] = [
+            {"name": one.name, "kind": one.kind} | ({"unit": one.unit} if one.unit else {})
+            for one in found
+        ]
     return {
         "name": manifest.name,
         "versions": [str(version) for version in versions],

@@ -88,6 +88,7 @@ def _describe_rows(manifest: Manifest, samples: Arrays) -> dict[str, Any]:
             "name": column.name,
             "kind": column.kind,
             "decimal": column.decimal,
+            "unit": column.unit,
             "form": column.form,
             "is_nullable": column.kind == "text" or nullable.issuperset(column.columns),
             "range": _range(column, ranges),
