@@ -38,6 +38,8 @@ def make_optimizer(
             "momentum": config.momentum,
             "adam_weight_decay": config.weight_decay,
             "exclude_layers": [f"(^|/){head}/" for head in HEAD_LAYERS],
+            # Five, the default of Keras, take longer and train no better.
+            "ns_steps": 3,
         }
     if config.clip_norm:
         arguments["global_clipnorm"] = config.clip_norm
