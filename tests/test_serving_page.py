@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -85,12 +87,40 @@ def draw_with_mouse(page):
     draw(page, press, page.mouse.move, page.mouse.up)
 
 
+@contextmanager
+def last_prediction(page):
+    """Draw a stroke, and wait for the last prediction.
+
+    The page predicts while a stroke is drawn, one image at a time. The first prediction is held
+    until all is drawn, so that one more is to come, that of the whole stroke.
+    """
+    held = []
+
+    def hold(route):  # Playwright keeps an attribute of its own on the function
+        held.append(route)
+
+    page.route("**/images/**", hold, times=2)
+    yield
+    for _ in range(2):
+        deadline = time.monotonic() + 30  # a busy machine must not fail a test
+        while not held:
+            assert time.monotonic() < deadline, "the page sends no image"
+            page.wait_for_timeout(20)
+        page.evaluate("document.getElementById('latency').textContent = ''")
+        held.pop().continue_()
+    expect(page.locator("#latency")).to_contain_text("round trip")
+
+
+# The label and the lines of the bars, of one prediction: another may arrive at any time.
+SHOWN = """() => [document.getElementById("label").innerText,
+  Array.from(document.querySelectorAll("#bars tr"), row => row.innerText)]"""
+
+
 def expect_prediction(page):
     """Expect a prediction: a label, ten bars that sum to 100%, the image, and the latency."""
     expect(page.locator("#latency")).to_contain_text("round trip")
-    label = page.locator("#label").inner_text()
-    rows = page.locator("#bars tr")
-    texts = [row.split("\t") for row in rows.all_inner_texts()]
+    label, rows = page.evaluate(SHOWN)
+    texts = [row.split("\t") for row in rows]
     shares = {name.strip(): float(text[-1].strip("% ")) for name, *text in texts}
     assert sum(shares.values()) == pytest.approx(100, abs=1)
     assert max(shares, key=shares.__getitem__) == label
@@ -220,10 +250,11 @@ def test_the_keyboard_alone_draws(client, open_page):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "drawing":
             break
-    page.keyboard.press("Space")
-    for _ in range(4):
-        page.keyboard.press("Shift+ArrowDown")
-    page.keyboard.press("Space")
+    with last_prediction(page):
+        page.keyboard.press("Space")
+        for _ in range(4):
+            page.keyboard.press("Shift+ArrowDown")
+        page.keyboard.press("Space")
     label, _ = expect_prediction(page)
     expect(page.get_by_role("status")).to_contain_text(label)
     page.keyboard.press("Escape")
