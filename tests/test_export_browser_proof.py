@@ -9,6 +9,7 @@ import shutil
 import ssl
 import subprocess
 import tarfile
+import tempfile
 import threading
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import onnx
 import pytest
 import trustme
 from checksums import write_checksums
+from filelock import FileLock
 from onnx import TensorProto, numpy_helper, shape_inference
 from playwright.sync_api import expect, sync_playwright
 
@@ -37,24 +39,32 @@ expect.set_options(timeout=60_000)  # a busy machine must not fail a test
 def runtime(request):
     """The folder `dist` of onnxruntime-web's npm package, kept between runs of pytest.
 
-    Files that are not pinned are empty.
+    Files that are not pinned are empty. Processes of pytest-xdist share the folder.
     """
     folder = request.config.cache.mkdir(f"{PACKAGE}-folder")
     dist = folder / "package" / "dist"
-    if not all((dist / name).exists() for name in INTEGRITY):
-        npm = shutil.which("npm") or pytest.skip("no npm on the PATH")
-        packed = subprocess.run([npm, "pack", "--silent", PACKAGE], cwd=folder, check=False)
-        if packed.returncode:
-            pytest.skip("npm's registry cannot be reached")
-        (archive,) = folder.glob("*.tgz")
-        with tarfile.open(archive) as files:
-            for member in filter(tarfile.TarInfo.isfile, files):
-                path = folder / member.name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                is_pinned = path.parent == dist and path.name in INTEGRITY
-                path.write_bytes(files.extractfile(member).read() if is_pinned else b"")
-        archive.unlink()
+    with FileLock(folder / ".lock"):
+        if not all((dist / name).exists() for name in INTEGRITY):
+            with tempfile.TemporaryDirectory(dir=folder) as new:
+                fetch_package(Path(new))
+                shutil.rmtree(folder / "package", ignore_errors=True)
+                Path(new, "package").rename(folder / "package")
     return dist
+
+
+def fetch_package(folder):
+    """Unpack onnxruntime-web's npm package into a folder; skip the test if it is out of reach."""
+    npm = shutil.which("npm") or pytest.skip("no npm on the PATH")
+    packed = subprocess.run([npm, "pack", "--silent", PACKAGE], cwd=folder, check=False)
+    if packed.returncode:
+        pytest.skip("npm's registry cannot be reached")
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as files:
+        for member in filter(tarfile.TarInfo.isfile, files):
+            path = folder / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_pinned = path.parent.name == "dist" and path.name in INTEGRITY
+            path.write_bytes(files.extractfile(member).read() if is_pinned else b"")
 
 
 class Network:
