@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -580,6 +581,52 @@ def test_calls_are_counted_and_logged_with_those_of_rest(row_bundle, capfd):
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     (line,) = [line for line in lines if line["id"] == "mine-8"]
     assert (line["path"], line["status"]) == (INFER, "NOT_FOUND")
+
+
+def predict_request(name, **spec):
+    request = message_class("tensorflow.serving.PredictRequest")()
+    request.model_spec.name = name
+    for field, value in spec.items():
+        setattr(request.model_spec, field, value)
+    return request.SerializeToString()
+
+
+def test_refused_calls_are_counted_with_the_name_of_a_model_that_is_served(row_bundle):
+    client, address, stop = start_both(row_bundle.parent, token=TOKEN)
+    token = {"authorization": f"Bearer {TOKEN}"}
+    named = service_pb2.ModelInferRequest(model_name="softmax").SerializeToString()
+    invented = service_pb2.ModelInferRequest(model_name="invented").SerializeToString()
+    calls = [
+        (INFER, named, token),
+        (INFER, named, {}),
+        (INFER, named + b"\xff", token),
+        (INFER, invented, token),
+        (INFER, invented, {}),
+        (PREDICT, predict_request("softmax", signature_name="other"), token),
+        (PREDICT, predict_request("softmax"), {}),
+        (PREDICT, b"\xff", token),
+    ]
+    try:
+        with grpc.insecure_channel(address) as channel:
+            for method, content, metadata in calls:
+                send = channel.unary_unary(method)
+                refusal(send, content, timeout=20, metadata=list(metadata.items()))
+        text = client("GET", "/metrics", headers=token)[2].decode()
+    finally:
+        stop()
+    pattern = r'hornbill_requests_total{model="(.*)",route="(.*/.*)",status="(.*)"} (.*)'
+    found = {(*names,): float(count) for *names, count in re.findall(pattern, text)}
+    infer, predict = INFER[1:], PREDICT[1:]
+    assert found == {
+        ("softmax", infer, "INVALID_ARGUMENT"): 2,
+        ("softmax", infer, "UNAUTHENTICATED"): 1,
+        ("", infer, "NOT_FOUND"): 1,
+        ("", infer, "UNAUTHENTICATED"): 1,
+        ("softmax", predict, "INVALID_ARGUMENT"): 1,
+        ("softmax", predict, "UNAUTHENTICATED"): 1,
+        ("", predict, "INVALID_ARGUMENT"): 1,
+    }
+    assert "invented" not in text
 
 
 def test_models_are_loaded_and_unloaded_over_tls(committed_models, tmp_path):

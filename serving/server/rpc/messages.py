@@ -91,6 +91,19 @@ def _check_fields(descriptor: Any, content: bytes, name: str) -> None:
             )
 
 
+def first_value(content: bytes | memoryview) -> memoryview | None:
+    """Return the first field of a message if it is field 1 and has bytes, text or a message.
+
+    It is where clients write the name of a model, and is found without parsing the rest, which may
+    be no message.
+    """
+    try:
+        number, value = next(read_fields(memoryview(content)), (0, 0))
+    except ManifestError:
+        return None
+    return value if number == 1 and isinstance(value, memoryview) else None
+
+
 def bytes_field(number: int, content: bytes) -> tuple[bytes, bytes]:
     """Return a field of bytes or text, or of packed numbers, as it stands in a message."""
     head, size = bytearray([number << 3 | 2]), len(content)

@@ -27,7 +27,7 @@ from ..settings import Settings
 from ..tracing import Ended
 from ..versions import LoadedModel
 from .calls import Call, CallServer
-from .messages import POOL, message_class, parse
+from .messages import POOL, first_value, message_class, parse
 from .open_inference import InferMessages, InferRequest
 from .tf_serving import (
     MetadataRequest,
@@ -68,11 +68,15 @@ class _Method(NamedTuple):
         route: its name in metrics and in the log.
         answer: returns the response to the message of a call, serialized; None for a method whose
             calls have several messages, which sends them itself.
+        is_stream: whether its calls have several messages.
+        depth: how deep in a message the name of a model is, as the first field of each message; 0
+            for a method that runs no model.
     """
 
     route: str
     answer: Callable[[Call], Awaitable[bytes | None]]
     is_stream: bool = False
+    depth: int = 0
 
 
 class _Outcome(NamedTuple):
@@ -110,9 +114,11 @@ class Services:
         self._reflection = reflection.ReflectionServicer(_SERVICES, POOL)
         self._is_ending = asyncio.Event()
         self._readers: WeakKeyDictionary[LoadedModel, InferMessages] = WeakKeyDictionary()
+        runs = {
+            f"{_OPEN_INFERENCE}/ModelInfer": (self._infer, 1),
+            f"{_TF_SERVING}/Predict": (self._predict, 2),
+        }
         unary = {
-            f"{_OPEN_INFERENCE}/ModelInfer": self._infer,
-            f"{_TF_SERVING}/Predict": self._predict,
             f"{_TF_SERVING}/GetModelMetadata": self._tf_metadata,
             f"{_OPEN_INFERENCE}/ServerLive": _shown(None, _live),
             f"{_OPEN_INFERENCE}/ServerReady": _shown(None, self._ready),
@@ -133,6 +139,8 @@ class Services:
             "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": self._reflect,
         }
         self._methods = {f"/{name}": _Method(name, answer) for name, answer in unary.items()}
+        for name, (run, depth) in runs.items():
+            self._methods[f"/{name}"] = _Method(name, run, depth=depth)
         for name, answer in streams.items():
             self._methods[f"/{name}"] = _Method(name, answer, is_stream=True)
 
@@ -176,6 +184,8 @@ class Services:
 
     def _record(self, method: _Method, call: Call, outcome: _Outcome, seconds: float) -> None:
         recorder, name = self._recorder, _NAMES[outcome.code]
+        if not call.model:  # it was refused before its message was read
+            call.model = _model_of(method, call)
         recorder.count(method.route, call.model, name, seconds)
         if recorder.is_logging:
             metadata = call.metadata
@@ -324,6 +334,14 @@ def _shown(request: str | None, show: Callable[[Any], bytes]) -> Callable[[Call]
         return show(_parse(request, call) if request else None)
 
     return answer
+
+
+def _model_of(method: _Method, call: Call) -> str:
+    """Return the name of the model that a call asks for; empty if it asks for none."""
+    value: bytes | memoryview | None = call.message if method.depth else None
+    for _ in range(method.depth):
+        value = None if value is None else first_value(value)
+    return "" if value is None else str(value, "utf-8", "replace")
 
 
 def _parse(message: str, call: Call) -> Any:
