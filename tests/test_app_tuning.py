@@ -4,6 +4,7 @@ import contextlib
 import csv
 import inspect
 import io
+import itertools
 import json
 import os
 import signal
@@ -35,6 +36,7 @@ from app.system.child_process import ChildProcess
 from app.tuning import search, worker_process
 from app.tuning.definition import make_definition
 from app.tuning.local_workers import run_workers
+from app.tuning.progress import terminal_observer
 from app.tuning.results import read_search_result
 from app.tuning.search import Observer, join, tune
 from app.tuning.search_space import dimensions
@@ -162,7 +164,7 @@ def test_best_toml_is_a_config_for_train_and_the_refit_used_it(tuned):
 def test_an_interrupted_search_requeues_its_trial_and_join_finishes_it(tuned):
     folder, before, output = tuned
     assert [trial.state.name for trial in before] == ["COMPLETE", "FAIL", "WAITING"]
-    assert output["trials"] == {"finished": 4, "pruned": 0, "lost": 1}
+    assert output["trials"] == {"finished": 4, "pruned": 0, "failed": 0, "lost": 1}
     lost, again = load_study(search.find_study(str(folder))[0]).trials[1:3]
     assert again.params == lost.params
 
@@ -349,6 +351,70 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
     assert trial.user_attrs["reason"].startswith(
         "The model is too large for this machine. Received: RecursionError. Reduce hidden"
     )
+
+
+def failing(wrong):
+    """Return an observer of a search in which an epoch raises what `wrong(call)` returns."""
+    calls = itertools.count()
+
+    def on_progress():
+        if (error := wrong(next(calls))) is not None:
+            raise error
+
+    return Observer(lambda *_: contextlib.nullcontext(on_progress))
+
+
+def test_a_trial_that_fails_unforeseen_is_named_and_the_search_goes_on(tmp_path):
+    # The first call is in the first epoch of the first trial.
+    observer = failing(lambda call: None if call else KeyError("odd\n\x1bvalue"))
+    tuned = tune(definition_of({"trials": 2}), tmp_path, observer=observer)
+    first, second = tuned.search.rows
+    assert (first.state, first.loss, second.state) == ("failed", None, "finished")
+    assert first.reason == r"KeyError: 'odd\n\x1bvalue'"
+    assert "1 failed" in tuned.search.describe_states()
+    assert first.reason.replace("'", "&#39;") in (tuned.folder / "report.html").read_text()
+    text = (tuned.folder / "tracebacks" / "trial-0.txt").read_text()
+    assert text.startswith("Traceback")
+    assert "on_epoch_end" in text
+
+
+def test_a_search_whose_first_trials_all_fail_alike_ends_and_says_so(tmp_path):
+    # Each other call comes after a trial.
+    observer = failing(lambda call: None if call % 2 else IndexError(f"no {call}\nthere"))
+    message = (
+        r"Received: 3 trials that ended with IndexError: no \d+ there\. The traceback is in .*"
+    )
+    with pytest.raises(TuningError, match=message) as raised:
+        tune(definition_of({"trials": 9}), tmp_path, observer=observer)
+    path = Path(str(raised.value).rpartition(" in ")[2].rstrip("."))
+    assert path.read_text().rstrip().endswith("there")
+    assert path.name == "trial-2.txt"
+
+
+def test_trials_that_fail_differently_do_not_end_a_search(tmp_path):
+    errors = [IndexError("one"), ValueError("two"), IndexError("three")]
+    observer = failing(lambda call: errors[call // 2] if call < 6 and call % 2 == 0 else None)
+    tuned = tune(definition_of({"trials": 4}), tmp_path, observer=observer)
+    assert [row.state for row in tuned.search.rows] == [*["failed"] * 3, "finished"]
+
+
+def test_a_failed_trial_is_told_in_one_line_while_the_search_runs(begun, capfd):
+    _, location = begun(definition_of({"trials": 1}))
+    study, definition = open_study(location)
+    with terminal_observer().search(study, definition) as on_progress:
+        work(location, on_progress=raising_once(KeyError("odd")))
+        on_progress()
+    assert "trial 0 failed: KeyError: 'odd'\n" in capfd.readouterr().err
+
+
+def raising_once(error):
+    errors = [error]
+
+    def on_progress():
+        if errors:
+            raise errors.pop()
+
+    return on_progress
 
 
 def test_the_trial_of_a_killed_worker_is_lost_and_tried_again(begun, tmp_path):

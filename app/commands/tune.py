@@ -208,7 +208,7 @@ def _print_result(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> N
 
 def _summary(tuned: Any) -> dict[str, Any]:
     best = tuned.search.best
-    states = ("finished", "pruned", "lost")
+    states = ("finished", "pruned", "failed", "lost")
     return {
         "folder": str(tuned.folder),
         "trials": {state: tuned.search.count(state) for state in states},
@@ -232,8 +232,10 @@ def _print_tuned(tuned: Any) -> None:
     from serving.written_numbers import describe_scores
 
     result, best = tuned.search, tuned.search.best
-    counts = ", ".join(f"{result.count(s)} {s}" for s in ("finished", "pruned", "lost"))
-    typer.echo(f"trials:     {len(result.rows)} ({counts})")
+    typer.echo(f"trials:     {len(result.rows)} ({result.describe_states()})")
+    for row in result.rows:
+        if row.state == "failed":
+            typer.echo(f"failed:     trial {row.number}, {row.reason}")
     typer.echo(f"best:       trial {best.number}, validation loss {best.loss:.4f}")
     for key, value in best.settings.items():
         typer.echo(f"            {key} = {format_setting(value)}")

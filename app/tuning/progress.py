@@ -13,6 +13,7 @@ from app.training.progress_bar import TrainingProgress
 from app.training.progress_log import TrainingLog
 
 from .definition import Definition
+from .failures import FAILURE, failed_trials
 from .search import Observer
 from .trial_loop import OnProgress
 
@@ -55,17 +56,22 @@ def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProg
         console=console,
     )
     total = definition.budget.trials
-    told = 0
+    told, named = 0, len(failed_trials(study))
     with bar:
         task = bar.add_task("trials", total=total, best="")
 
         def update() -> None:
-            nonlocal told
+            nonlocal told, named
             trials = study.get_trials(deepcopy=False)
             losses = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value]
             best = f"best validation loss {min(losses):.4f}" if losses else ""
             ended = sum(trial.state in _ENDED for trial in trials)
             bar.update(task, completed=ended, best=best)
+            failed = failed_trials(study)
+            for trial in failed[named:]:
+                line = f"trial {trial.number} failed: {trial.user_attrs[FAILURE]}"
+                bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            named = len(failed)
             if ended > told and not bar.console.is_terminal:  # a bar cannot be drawn into a log
                 told = ended
                 count = f"{ended} of {total}" if total else f"{ended}"

@@ -29,7 +29,7 @@ _CAPTIONS = {
     "parallel_coordinates": "One line for each finished trial, through its value of each setting. "
     "The darker a line, the lower its loss. Where dark lines converge, the value matters.",
     "trial_curves": "Validation loss of every trial by epoch, or one minus the metric if the loss "
-    "itself was searched. Gray trials were pruned or lost.",
+    "itself was searched. Gray trials were pruned or lost, or failed.",
     "learning_curves": "Loss and score of the refit by epoch.",
     "training_sizes": "Score of the refit against the number of training samples.",
 }

@@ -13,6 +13,7 @@ from app.errors import TuningError
 from serving.errors import counted
 
 from .definition import Definition
+from .failures import FAILURE
 from .importance import Importance, measure_importance, trials_needed
 from .search_space import dimensions, read_settings
 from .trial_loop import SURPLUS
@@ -31,7 +32,8 @@ class Row:
 
     Attributes:
         number: number of the trial, from 0.
-        state: `finished`, `pruned`, `lost` (its worker ended) or `running`.
+        state: `finished`, `pruned`, `failed` (with an exception that nobody foresaw), `lost` (its
+            worker ended) or `running`.
         settings: value of each searched setting.
         loss: validation loss; None unless the trial finished.
         score: validation score; None unless the trial finished.
@@ -71,6 +73,11 @@ class SearchResult:
     def count(self, state: str) -> int:
         """Return how many trials are in a state."""
         return sum(row.state == state for row in self.rows)
+
+    def describe_states(self) -> str:
+        """Return how many trials finished, were pruned or lost, and failed if any did."""
+        states = ("finished", "pruned", "lost", *(("failed",) if self.count("failed") else ()))
+        return ", ".join(f"{self.count(state)} {state}" for state in states)
 
 
 def read_search_result(study: optuna.Study, definition: Definition) -> SearchResult:
@@ -147,7 +154,7 @@ def _row(trial: FrozenTrial, definition: Definition) -> Row:
     default = "its worker ended" if trial.state == TrialState.FAIL else ""
     return Row(
         number=trial.number,
-        state=_STATES[trial.state],
+        state="failed" if FAILURE in attributes else _STATES[trial.state],
         settings=read_settings(definition.space, trial.params),
         loss=trial.value if is_done else None,
         score=attributes.get("score"),

@@ -29,6 +29,7 @@ from app.training.preprocessing import adapt
 
 from .default_space import default_space
 from .definition import Definition, checked, definition_toml
+from .failures import keep_tracebacks
 from .local_workers import run_workers
 from .report import REPORT, write_results
 from .results import SearchResult, read_search_result
@@ -339,9 +340,11 @@ def _finish(
     """Write the best settings, refit, and finally write the report, which marks the end.
 
     Raises:
+        TuningError: no trial finished.
         RunError: the folder cannot be written.
     """
     try:
+        keep_tracebacks(folder, study)
         return _write_finished(folder, study, definition, observer)
     except OSError as error:
         raise RunError(f"{unwritable(folder, error)} {_join_hint(str(folder))}") from None

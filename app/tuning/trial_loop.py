@@ -24,6 +24,7 @@ from app.errors import ConfigError, DataError, RunError, TuningError
 from app.runs.train import load_run_data
 
 from .definition import Definition, read_definition
+from .failures import is_hopeless, note_failure
 from .samplers import make_sampler
 from .search_space import dimensions
 from .storage import StudyLocation, load_study
@@ -127,9 +128,14 @@ def work(
 
 
 def may_begin(study: optuna.Study, definition: Definition) -> bool:
-    """Return whether the time is not over, and a trial is queued or allowed by the budget."""
+    """Return whether the time is not over, and a trial is queued or allowed by the budget.
+
+    None may begin once the first trials have all failed with the same unforeseen exception.
+    """
     budget = definition.budget
     if budget.minutes and time.time() >= study.user_attrs[BEGUN] + 60 * budget.minutes:
+        return False
+    if is_hopeless(study):
         return False
     trials = study.get_trials(deepcopy=False)
     if any(trial.state == TrialState.WAITING for trial in trials):
@@ -244,10 +250,15 @@ def _run_trial(
     start = time.perf_counter()
     try:
         outcome = evaluate(definition.configure(trial.params), data, [report])
+    except (TuningError, UpdateFinishedTrialError):  # say nothing about the values of the trial
+        raise
     except (optuna.TrialPruned, ConfigError, DataError, RunError) as error:
         # Values that cannot be trained count as poor, so that the search learns to avoid them.
         end: dict[str, Any] = {"state": TrialState.PRUNED}
         trial.set_user_attr("reason", str(error))
+    except Exception as error:
+        end = {"state": TrialState.PRUNED}
+        trial.set_user_attr("reason", note_failure(trial, error))
     else:
         end = {"values": outcome.loss}
         trial.set_user_attr("score", outcome.score)

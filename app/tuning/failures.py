@@ -1,0 +1,69 @@
+"""Trials that ended with an exception that nobody foresaw: notes them, and keeps their tracebacks.
+
+A search goes on without them, unless its first trials all fail: then the others would as well.
+"""
+
+import traceback
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from app.errors import TuningError
+from serving.errors import one_line, printable
+
+TRACEBACKS = "tracebacks"
+# Attributes of a trial: its exception on one line, and the end of the traceback.
+FAILURE, _TRACEBACK = "failure", "traceback"
+# After this many trials, all with the same type of exception, a search ends.
+_FEW = 3
+_MAX_LINE, _MAX_TRACEBACK = 300, 20_000  # characters; databases limit the length of a text
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def note_failure(trial: optuna.Trial, error: Exception) -> str:
+    """Store the exception of a trial with its traceback; return its type and message, one line."""
+    line = describe(error)
+    trial.set_user_attr(FAILURE, line)
+    trial.set_user_attr(_TRACEBACK, "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:])
+    return line
+
+
+def describe(error: Exception) -> str:
+    """Return the type and the message of an exception on one line."""
+    return printable(f"{type(error).__name__}: {one_line(error)}")[:_MAX_LINE]
+
+
+def is_hopeless(study: optuna.Study) -> bool:
+    """Return whether all trials that have ended failed with the same type of exception."""
+    ended = study.get_trials(deepcopy=False, states=_ENDED)
+    kinds = {str(trial.user_attrs.get(FAILURE, "")).partition(":")[0] for trial in ended}
+    return len(ended) >= _FEW and len(kinds) == 1 and kinds != {""}
+
+
+def keep_tracebacks(folder: Path, study: optuna.Study) -> None:
+    """Write the traceback of each failed trial as `tracebacks/trial-<number>.txt` in a folder.
+
+    Raises:
+        TuningError: all trials failed with the same type of exception.
+        OSError: the folder cannot be written.
+    """
+    failed = failed_trials(study)
+    for trial in failed:
+        (folder / TRACEBACKS).mkdir(exist_ok=True)
+        _traceback_file(folder, trial).write_text(trial.user_attrs[_TRACEBACK], "utf-8")
+    if is_hopeless(study):
+        raise TuningError(
+            f"The first trials must not all fail. Received: {len(failed)} trials that ended with "
+            f"{failed[-1].user_attrs[FAILURE].rstrip('.')}. "
+            f"The traceback is in {_traceback_file(folder, failed[-1])}."
+        )
+
+
+def failed_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that ended with an exception, by number."""
+    return [t for t in study.get_trials(deepcopy=False) if _TRACEBACK in t.user_attrs]
+
+
+def _traceback_file(folder: Path, trial: FrozenTrial) -> Path:
+    return folder / TRACEBACKS / f"trial-{trial.number}.txt"
