@@ -36,6 +36,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import path_argument
 from benchmarks.results import write_results
 
 ROWS, PLACES, BATCHES, READERS = 16_384, 1_024, 10, 12
@@ -266,7 +267,10 @@ def main() -> None:
     """Run the server, measure it in peace and under attack, and store the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "folder", metavar="DIR", type=Path, help="Folder of a model of images of 28x28 pixels."
+        "folder",
+        metavar="DIR",
+        type=path_argument,
+        help="Folder of a model of images of 28x28 pixels.",
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="Duration of the attack.")
     arguments = parser.parse_args()

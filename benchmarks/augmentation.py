@@ -16,6 +16,7 @@ from app.config.run_config import make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.training.fit import fit
+from benchmarks.arguments import path_argument
 from benchmarks.results import write_results
 
 POLICIES: dict[str, dict[str, float]] = {
@@ -63,7 +64,7 @@ def draw(classes: np.ndarray, count: int) -> np.ndarray:
 def main() -> None:
     """Measure every policy for every number of images, and write each result at once."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", metavar="FILE.npz")
+    parser.add_argument("file", metavar="FILE.npz", type=path_argument)
     parser.add_argument("--counts", default="2000,5000")
     parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--seeds", default="0")

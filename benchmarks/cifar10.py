@@ -39,6 +39,7 @@ from app.data.splits import split_dataset
 from app.evaluation.predictions import predict_samples
 from app.runs.train import load_run_data
 from app.training.fit import fit
+from benchmarks.arguments import path_argument
 from benchmarks.recipes import RECIPES
 from benchmarks.results import results_of_this_machine, write_results
 
@@ -170,10 +171,10 @@ def main() -> None:
         "--resume", action="store_true", help="Skip seeds that have a stored result."
     )
     given = parser.parse_args()
-    folder = Path(given.folder)
     if given.names == ["write"]:
-        write_images(folder)
+        write_images(Path(given.folder))
         return
+    folder = path_argument(given.folder)
     dataset = load_run_data(make_config("features", data=folder))
     images = "original pixels" if any(folder.glob("train/*/*.png")) else "JPEG files"
     stored = {row["what"]: row for row in results_of_this_machine("cifar10")}

@@ -22,9 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.arguments import bundle_argument
 from benchmarks.results import write_results
 from serving import Predictor
-from serving.versions import find_version
 
 ROUNDS = 15
 # A whole training takes as long as many first words.
@@ -74,7 +74,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", metavar="BUNDLE|commands")
     bundle = parser.parse_args().bundle
-    row = measure_commands() if bundle == "commands" else measure_predictions(bundle)
+    row = (
+        measure_commands() if bundle == "commands" else measure_predictions(bundle_argument(bundle))
+    )
     write_results("cold_start", [row])
 
 
@@ -133,9 +135,8 @@ def _whole_run(folder: str, *words: str) -> float:
     return time.perf_counter() - start
 
 
-def measure_predictions(bundle: str) -> dict[str, object]:
+def measure_predictions(folder: Path) -> dict[str, object]:
     """Return medians of the three scripts, which run in turn."""
-    folder = find_version(bundle)
     spec = Predictor.load(folder).manifest.inputs[0]
     values = {
         "folder": str(folder.resolve()),

@@ -13,7 +13,9 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+from benchmarks.arguments import bundle_argument
 from benchmarks.results import write_results
 
 ROUNDS = 3
@@ -30,7 +32,7 @@ finally:
 def main() -> None:
     """Measure the command and write `results/comparing.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundles", nargs=2)
+    parser.add_argument("bundles", nargs=2, type=bundle_argument)
     bundles = parser.parse_args().bundles
     rounds = [_measure(bundles) for _ in range(1 + ROUNDS)][1:]
     seconds, processor_seconds, agreement = zip(*rounds, strict=True)
@@ -44,9 +46,18 @@ def main() -> None:
     write_results("comparing", [row])
 
 
-def _measure(bundles: list[str]) -> tuple[float, float, float]:
+def _measure(bundles: list[Path]) -> tuple[float, float, float]:
     """Return the wall time and the processor time of the command, and the agreement."""
-    command = [sys.executable, "-c", _SCRIPT, "compare", *bundles, "--data", "mnist", "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        _SCRIPT,
+        "compare",
+        *map(str, bundles),
+        "--data",
+        "mnist",
+        "--json",
+    ]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start

@@ -22,10 +22,10 @@ from app.batch import Job, run_job
 from app.batch.files import find_files
 from app.batch.pools import Pool, predict_here
 from app.batch.ray_pool import RayPool
+from benchmarks.arguments import bundle_argument
 from benchmarks.results import write_results
 from serving.bundle import MODEL
 from serving.runtime import onnxruntime
-from serving.versions import find_version
 
 BATCH = 256
 
@@ -33,11 +33,11 @@ BATCH = 256
 def main() -> None:
     """Measure all ways in each round, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=bundle_argument)
     parser.add_argument("pattern")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    bundle, pattern = find_version(arguments.bundle), arguments.pattern
+    bundle, pattern = arguments.bundle, arguments.pattern
     files = find_files(pattern)
     ways: dict[str, Callable[[], None]] = {
         "loop": lambda: _loop(bundle, files),

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import bundle_argument
 from benchmarks.contenders import (
     CONTENDERS,
     GRPC,
@@ -36,7 +37,6 @@ from benchmarks.results import write_results
 from benchmarks.servers import running
 from serving import Predictor
 from serving.golden import read_golden
-from serving.versions import find_version
 
 ROUNDS, WARM_UP_S, LOAD_S = 3, 2, 6
 TOLERANCE = 1e-5
@@ -76,14 +76,16 @@ class Measurement:
 def main() -> None:
     """Measure every server in turn, print and store the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", metavar="BUNDLE", help="Bundle of a digit net called mlp.")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", type=bundle_argument, help="Bundle of a digit net called mlp."
+    )
     parser.add_argument("--kind", choices=("JSON", "binary", GRPC), help="only this kind")
     parser.add_argument("--environments", metavar="DIR", type=Path, default=Path(".bench"))
     arguments = parser.parse_args()
     missing = [name for name in TOOLS if shutil.which(name) is None]
     if missing:
         raise SystemExit(f"{', '.join(TOOLS)} must be installed. Missing: {', '.join(missing)}.")
-    workload = _make_workload(find_version(arguments.bundle), arguments.kind)
+    workload = _make_workload(arguments.bundle, arguments.kind)
     contenders = [one for one in CONTENDERS if workload.requests.keys() & set(one.formats)]
     found = {contender.name: Measurement() for contender in contenders}
     for _ in range(ROUNDS):

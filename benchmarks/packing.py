@@ -20,8 +20,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.arguments import bundle_argument
 from benchmarks.results import write_results
-from serving.versions import find_version
 
 ROUNDS = 5
 _HORNBILL = (sys.executable, "-c", "from app.entry import main; main()")
@@ -61,7 +61,7 @@ def main() -> None:
     """Measure the bundle that the argument names, or ResNet50, and write the results."""
     with tempfile.TemporaryDirectory() as place:
         given = sys.argv[1:]
-        bundle = find_version(Path(given[0])) if given else export_resnet(place)
+        bundle = bundle_argument(given[0]) if given else export_resnet(place)
         medians = measure(bundle, Path(place))
     row = {"what": bundle.parent.name, **medians}
     print(row)

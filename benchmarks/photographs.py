@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from app.system.data_folders import require_data
+from benchmarks.arguments import bundle_argument
 from benchmarks.results import write_results
 from serving import Prediction, Predictor
 from serving.images import read_image
@@ -85,7 +86,7 @@ def _draw_ink(digit: np.ndarray, side: int, kind: str, rng: np.random.Generator)
 def main() -> None:
     """Measure all three accuracies for every kind of page, and the time of each part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("bundle", metavar="BUNDLE", type=bundle_argument)
     parser.add_argument("--pictures", type=Path, help="Write some of the photographs here.")
     arguments = parser.parse_args()
     with np.load(require_data("mnist.npz")) as arrays:

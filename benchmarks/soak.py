@@ -32,6 +32,7 @@ import grpc
 import numpy as np
 from PIL import Image
 
+from benchmarks.arguments import path_argument
 from benchmarks.results import write_results
 from serving import Predictor
 from serving.server.rpc.messages import message_class
@@ -290,7 +291,7 @@ def main() -> None:
     """Run the server, send the requests, watch its memory, and store the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "folder", metavar="DIR", type=Path, help="Folder of bundles that contains mlp."
+        "folder", metavar="DIR", type=path_argument, help="Folder of bundles that contains mlp."
     )
     parser.add_argument("--requests", type=int, default=1_000_000)
     arguments = parser.parse_args()

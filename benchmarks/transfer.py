@@ -34,6 +34,7 @@ from app.data.splits import Splits, split_dataset
 from app.evaluation.predictions import predict_outputs
 from app.evaluation.probes import probe_features
 from app.training.fit import fit
+from benchmarks.arguments import path_argument
 from benchmarks.results import results_of_this_machine, write_results
 
 SEEDS = 3
@@ -114,7 +115,9 @@ def _outputs(model: Any, name: str, dataset: Dataset, indices: np.ndarray) -> np
 def main() -> None:
     """Measure each seed, and store its result at once."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, help="Folder with train and test.")
+    parser.add_argument(
+        "--data", required=True, type=path_argument, help="Folder with train and test."
+    )
     parser.add_argument("--resume", action="store_true", help="Skip seeds with a stored result.")
     parser.add_argument("--images", type=int, help="For a try: training images of each class.")
     parser.add_argument("--set", action="append", default=[], help="For a try: KEY=VALUE.")

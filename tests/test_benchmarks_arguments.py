@@ -1,0 +1,29 @@
+"""Benchmarks that take a bundle or a folder: a missing one ends them with one line and status 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.arguments import bundle_argument, path_argument
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("read", [bundle_argument, path_argument])
+def test_what_exists_is_returned(read, bundle):
+    assert read(str(bundle)) == bundle
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("packing", "none"), ("cold_start", "none"), ("comparing", "none", "none"), ("soak", "none")],
+)
+def test_what_is_missing_is_told_in_one_line(arguments):
+    name, *given = arguments
+    command = [sys.executable, "-m", f"benchmarks.{name}", *given]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith("Received: none, which does not exist.")
