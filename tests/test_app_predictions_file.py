@@ -283,3 +283,10 @@ def test_ray_and_a_single_process_write_the_same_table(row_bundle, flowers, tmp_
         write_predictions(row_bundle, str(tmp_path / "*.csv"), output, "id", pool)
     here, ray = (read_table(tmp_path / f"{name}.parquet") for name in pools)
     assert (here["file"], here["id"], here["label"]) == (ray["file"], ray["id"], ray["label"])
+
+
+def test_a_file_that_is_given_twice_is_predicted_once_and_noted(row_bundle, flowers, run, tmp_path):
+    path, output = flowers[0], tmp_path / "predictions.jsonl"
+    status, _, error = run("predict", row_bundle, path, path, "-o", output)
+    assert (status, len(output.read_text().splitlines())) == (0, 5)
+    assert error == f"note: Given more than once, and predicted once: {path}.\n"

@@ -3,6 +3,7 @@
 import glob
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def _existing(paths: Sequence[str]) -> list[str]:
             f"{where_looked(missing[0])}"
         )
     return list(dict.fromkeys(found))
+
+
+def files_given_twice(files: Sequence[str]) -> str:
+    """Return a sentence that names the files that are given more than once; empty if none is."""
+    twice = [name for name, count in Counter(files).items() if count > 1]
+    return f"Given more than once, and predicted once: {first_few(twice)}." if twice else ""
 
 
 def _matching(pattern: str) -> list[str]:

@@ -99,6 +99,7 @@ def predict(
         from app.batch import Job
 
         job = Job(bundle, tuple(map(str, files)) if files else pattern or "", output, key, features)
+        _note_twice(files, quiet)
         predict_batch(job, ray_address, as_json, quiet)
         return
     for option, value in (("--input", pattern), ("--key", key), ("--ray-address", ray_address)):
@@ -148,6 +149,7 @@ def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, lis
     if any(Path(name).suffix.lower() in _READ_BY_JOBS for name in found):
         from app.batch.reading import read_files
 
+        _note_twice(files, quiet)
         together = read_files(found, manifest)
         return together.inputs, together.names
     try:
@@ -155,6 +157,14 @@ def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, lis
     except InputError as error:
         missing = [name for name in found if not Path(name).exists()]
         raise InputError(f"{error}{where_looked(missing[0]) if missing else ''}") from None
+
+
+def _note_twice(files: list[Path], quiet: bool) -> None:
+    """Tell which files are given more than once: a job predicts each once."""
+    from app.batch.files import files_given_twice
+
+    if line := files_given_twice([str(file) for file in files]):
+        _note(line, quiet)
 
 
 def _note(line: str, quiet: bool) -> None:
