@@ -46,6 +46,8 @@ CHOICE_RULES = {
     "augmentation.flip": "true for images in color",
     "augmentation.shift": "images: 0.0625",
     "augmentation.erase": "images with backbone=residual: 0.25",
+    "augmentation.randaugment": "images with backbone=residual: "
+    f"{_by_count(numbers.RANDAUGMENT, 'images')}",
     "freeze": "all for rows with a backbone",
     "width": f"images with backbone=residual: {_by_count(numbers.WIDTHS, 'images')}",
     "hidden": f"rows: two layers of {_by_count(numbers.ROW_UNITS, 'rows')}; images with a backbone "

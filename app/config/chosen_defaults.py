@@ -23,6 +23,8 @@ MIN_EPOCHS, MAX_EPOCHS = 8, 100
 # Smallest number of training images for a width of `residual`. Processors multiply matrices fastest
 # whose sides are powers of two.
 WIDTHS = {20_000: 64, 0: 32}
+# Magnitude of RandAugment for a number of training images. Few images are soon known by heart.
+RANDAUGMENT = {20_000: 0.0, 0: 0.3}
 # Smallest number of training images for a batch size.
 BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
 # Rows that a training reads, counted in each pass, which takes two cores less than a minute; and
@@ -233,6 +235,7 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
             "optimizer.learning_rate": 0.01,
             "optimizer.weight_decay": 0.2,
             "augmentation.erase": 0.25,
+            "augmentation.randaugment": _for_samples(RANDAUGMENT, samples),
         }
     return defaults
 
