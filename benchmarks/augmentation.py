@@ -1,4 +1,4 @@
-"""Accuracy of the default net with more augmentation than the default, on few images.
+"""Accuracy of the default net with more or less augmentation than the default, on few images.
 
     python -m benchmarks.augmentation cifar10.npz --counts 2000,5000 --seeds 0,1
 
@@ -22,9 +22,9 @@ from benchmarks.results import write_results
 POLICIES: dict[str, dict[str, float]] = {
     "default": {},
     "scale": {"scale": 0.2, "stretch": 0.2},
-    "erase": {"erase": 0.25},
+    "no erase": {"erase": 0.0},
+    "no randaugment": {"randaugment": 0.0},
     "color": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2},
-    "randaugment": {"randaugment": 0.3},
     "mixup": {"mixup": 0.2},
     "cutmix": {"cutmix": 1.0},
 }
