@@ -473,6 +473,7 @@ def _manifest(
         whole_batches=inference.whole_batches,
         quantization=inference.quantization,
         training_cells=facts.training_cells,
+        target_units=facts.target_units,
     )
 
 

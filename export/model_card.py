@@ -89,10 +89,10 @@ def _quoted(value: object) -> str:
 
 def _summary(manifest: Manifest) -> str:
     metrics = ", ".join(_measured_metric(manifest, name) for name in manifest.metrics)
+    units = {label: f"{label} in {unit}" for label, unit in manifest.target_units.items()}
+    labels = ", ".join(units.get(label, label) for label in manifest.labels)
     purpose = (
-        f" for {len(manifest.labels)} {TASKS[manifest.task]}: {', '.join(manifest.labels)}"
-        if manifest.labels
-        else ""
+        f" for {len(manifest.labels)} {TASKS[manifest.task]}: {labels}" if manifest.labels else ""
     )
     measured = (
         f"\nMeasured on {manifest.measured_on}: {metrics}.{_methods(manifest)}\n" if metrics else ""

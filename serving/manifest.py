@@ -398,6 +398,8 @@ class Manifest:
             in bundles of earlier versions.
         quantization: `int8` where the layers of the Keras model itself compute in int8, which
             rounds coarsely; None otherwise.
+        target_units: the unit of values that had one in training, by label; empty in bundles of
+            earlier versions.
     """
 
     format_version: int
@@ -437,6 +439,7 @@ class Manifest:
     metric_intervals: dict[str, ScoreInterval] = field(default_factory=dict)
     quantization: str | None = None
     training_cells: TrainingCells | None = None
+    target_units: dict[str, str] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int | None:
@@ -537,6 +540,7 @@ def _check_consistency(manifest: Manifest) -> None:
             f"quantization must be int8 or null. Received: {manifest.quantization!r:.80}."
         )
     _check_columns(manifest)
+    _check_target_units(manifest)
     if manifest.calibration is not None:
         _check_calibration(manifest, manifest.calibration)
     if manifest.reject_option is not None:
@@ -672,6 +676,17 @@ def _check_columns(manifest: Manifest) -> None:
         )
     if manifest.row_format is not None:
         _check_row_format(manifest, manifest.row_format)
+
+
+def _check_target_units(manifest: Manifest) -> None:
+    """Raise `ManifestError` unless the units are those of values that the model predicts."""
+    labels = manifest.labels if manifest.task == "regression" else ()
+    for label, unit in manifest.target_units.items():
+        if label not in labels or not is_unit(unit):
+            raise ManifestError(
+                "target_units must be units of values by label. "
+                f"Received: {label!r:.80}: {unit!r:.80}."
+            )
 
 
 def _check_row_format(manifest: Manifest, table: RowFormat) -> None:

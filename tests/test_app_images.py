@@ -129,6 +129,13 @@ def test_a_csv_of_paths_holds_classes_labels_or_values(folder):
     values = load_run_data(make_config("features", settings, data=path))
     assert values.targets.tolist() == [[1.5], [2.5], [3.5]]
     assert values.kind == "images"
+    assert values.target_units == {}
+    path.write_text(path.read_text().replace(".5\n", ".5 kg\n"))
+    values = load_run_data(make_config("features", settings, data=path))
+    assert (values.targets.tolist(), values.target_units) == (
+        [[1.5], [2.5], [3.5]],
+        {"weight": "kg"},
+    )
 
 
 @pytest.mark.parametrize(

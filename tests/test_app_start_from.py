@@ -54,6 +54,79 @@ def regression(once):
     return once("start-rows", _begin_rows)
 
 
+def write_houses(path, size="{} m²", use="{} kWh"):
+    """Write a table of numbers with units."""
+    random = np.random.default_rng(0)
+    lines = [f"{size},{use}".format(*pair) for pair in random.integers(10, 99, (60, 2)) / 10]
+    path.write_text("size,use\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def _begin_houses(folder):
+    settings = {**ROWS, "target": "use"}
+    return train(make_config("features", settings, data=write_houses(folder / "t.csv")), folder)
+
+
+@pytest.fixture(scope="module")
+def houses(once):
+    """A run on a table whose column and target have a unit."""
+    return once("start-houses", _begin_houses)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (
+            {"size": "{} sqft"},
+            r"^size must be in m² or without a unit, as .*model\.keras has learned it\. "
+            r"Received: size in sqft\.$",
+        ),
+        ({"use": "{} MWh"}, r"^use must be in kWh or without .*keras .*Received: use in MWh\.$"),
+    ],
+)
+def test_a_run_does_not_begin_with_a_model_of_other_units(cells, message, houses, tmp_path):
+    table = write_houses(tmp_path / "other.csv", **cells)
+    settings = {**STILL, "start_from": houses.folder, "target": "use"}
+    with pytest.raises(ConfigError, match=message):
+        train(make_config("features", settings, data=table), tmp_path / "none")
+
+
+def test_plain_numbers_and_other_cases_are_in_the_units_of_the_model(houses, tmp_path):
+    table = write_houses(tmp_path / "plain.csv", "{}", "{} KWH")
+    config = make_config(
+        "features", {**STILL, "start_from": houses.folder, "target": "use"}, data=table
+    )
+    run = train(config, tmp_path)
+    assert (houses.data["units"], run.data["units"]) == (
+        {"size": "m²", "use": "kWh"},
+        {"use": "KWH"},
+    )
+    config = make_config(
+        "features",
+        {**STILL, "start_from": run.folder, "target": "use"},
+        data=write_houses(tmp_path / "u.csv"),
+    )
+    with pytest.raises(ConfigError, match="size must be without a unit, .*Received: size in m²"):
+        train(config, tmp_path / "none")
+
+
+def test_values_are_measured_in_the_unit_that_was_learned(houses, tmp_path, run):
+    scores = []
+    for cell in ("{} kWh", "{}", "{} KWH"):
+        table = write_houses(tmp_path / "new.csv", use=cell)
+        status, output, error = run("evaluate", houses.folder, "--data", table, "--json")
+        assert status == 0, error
+        scores.append(json.loads(output)["scores"]["mae"])
+    assert scores[0] == scores[1] == scores[2]
+    table = write_houses(tmp_path / "new.csv", use="{} MWh")
+    status, _, error = run("evaluate", houses.folder, "--data", table)
+    assert status == 2
+    assert error.splitlines()[-1] == (
+        "hornbill: The target must be in kWh or without a unit, as the model has learned use. "
+        f"Received: use in MWh in {table}."
+    )
+
+
 def weights_of(run):
     return run.load_model().get_weights()
 

@@ -19,6 +19,7 @@ from app.data.column_survey import ColumnSurvey
 from app.data.frames import data_on_disk
 from app.data.reading_progress import observed_reading
 from app.data.source_kinds import kind_of_source
+from app.data.sources import load_dataset
 from app.data.table_reading import read_table
 from app.data.tables import Table, open_table
 from app.data.targets import has_decimals
@@ -344,6 +345,29 @@ def test_a_target_that_is_no_number_of_one_unit_is_refused(cells, message, read)
     with pytest.raises(DataError, match=message) as error:
         read(table, "y", "regression")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (("5 m", "6 MWh"), "have y in the same unit. Received: .*a.csv, in kWh; .*b.csv, in MWh"),
+        (("5 ft", "6 kWh"), "have x in the same unit. Received: .*a.csv, in m; .*b.csv, in ft"),
+        (
+            ("5", "6 kWh"),
+            "have x in the same unit. Received: .*a.csv, in m; .*b.csv, without a unit",
+        ),
+    ],
+)
+def test_tables_of_different_units_are_not_joined(cells, message, tmp_path):
+    header, reading = "x,y\n1 m,2 kWh\n", ReadingConfig(target=("y",))
+    (tmp_path / "a.csv").write_text(header + "3 m,4 kWh\n")
+    (tmp_path / "b.csv").write_text(f"x,y\n7{cells[0][1:]},8{cells[1][1:]}\n{','.join(cells)}\n")
+    source = f"{tmp_path}/a.csv+{tmp_path}/b.csv"
+    with pytest.raises(DataError, match=message) as error:
+        load_dataset(source, reading, "regression")
+    assert "\n" not in str(error.value)
+    source = f"{tmp_path}/a.csv+{tmp_path}/a.csv"
+    assert load_dataset(source, reading, "regression").target_units == {"y": "kWh"}
 
 
 NUMBERS = st.floats(-1e6, 1e6).map(lambda value: round(value, 2))

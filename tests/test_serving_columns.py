@@ -301,6 +301,33 @@ def test_only_numbers_have_units_and_earlier_bundles_say_nothing_about_them(mani
         Manifest.from_json(json.dumps(written).encode())
 
 
+def test_units_of_targets_are_those_of_values(manifest):
+    changed = replace(
+        manifest,
+        task="regression",
+        labels=("y", "z"),
+        **dict.fromkeys(("calibration", "baseline", "reject_option", "thresholds")),
+        target_units={"y": "kWh"},
+        metrics={},
+        metric_intervals={},
+    )
+    written = json.loads(changed.to_json())
+    assert Manifest.from_json(json.dumps(written).encode()) == changed
+    del written["target_units"]
+    assert Manifest.from_json(json.dumps(written).encode()).target_units == {}
+    for units, message in (
+        ({"x": "kg"}, "must be units of values by label. Received: 'x': 'kg'."),
+        ({"y": "k g"}, "must be units of values by label. Received: 'y': 'k g'."),
+        ({"y": ""}, "must be units of values by label. Received: 'y': ''."),
+        ({"y": 5}, r"target_units.y must be str. Received: 5"),
+        (["kg"], "target_units must be dict"),
+    ):
+        with pytest.raises(ManifestError, match=message):
+            Manifest.from_json(json.dumps({**written, "target_units": units}).encode())
+    with pytest.raises(ManifestError, match="must be units of values"):
+        Manifest.from_json(replace(manifest, target_units={"y": "kg"}).to_json().encode())
+
+
 def test_tables_of_other_libraries_have_the_same_columns():
     rows = [{"a": 1, "b": "x"}, {"a": None, "b": None}]
     expected = {"a": [1, None], "b": ["x", None]}

@@ -317,6 +317,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
         nullable_columns=tuple(dataset.columns[number] for number in nullable_columns),
         string_columns=dataset.string_columns,
         row_format=dataset.row_format,
+        target_units=dataset.target_units,
         training_cells=describe_cells(dataset, run.splits.train),
         metrics=run.metrics["test"],
         reference_scores=evaluation.get("baselines", {}),

@@ -79,11 +79,7 @@ def check_columns_taken(backbone: str, columns: Sequence[str], texts: Sequence[s
     Raises:
         ConfigError: columns are absent, additional, or in another order.
     """
-    files = (Path(backbone).with_name(name) for name in (MANIFEST, "data.json"))
-    known = next((file for file in files if file.is_file()), None)
-    if known is None:
-        return
-    found = json.loads(known.read_text("utf-8"))
+    found = _data_of(backbone)
     taken = [*found.get("columns", ()), *found.get("string_columns", ())]
     given = [*columns, *texts]
     if taken in ([], given):
@@ -98,3 +94,36 @@ def check_columns_taken(backbone: str, columns: Sequence[str], texts: Sequence[s
         f"The rows must have the columns of {backbone}, in the same order: "
         f"{', '.join(taken)}. Received: {received}."
     )
+
+
+def check_units_taken(model: str, columns: Mapping[str, str], targets: Mapping[str, str]) -> None:
+    """Require the units that a trained model has learned from, in upper or lower case.
+
+    Args:
+        model: path of a `.keras` file. One without a run or a bundle does not know its units.
+        columns: the unit of each column whose cells have one, by name.
+        targets: the same of values. Those of other names than the model's are other values.
+
+    Raises:
+        ConfigError: a column or a target has another unit. The message names both.
+    """
+    found = _data_of(model)
+    rows = (found.get("row_format") or {}).get("columns", ())
+    known = {column["name"]: column.get("unit", "") for column in rows}
+    known |= found.get("target_units", {}) | found.get("units", {})
+    own = {name: unit for name, unit in targets.items() if name in found.get("labels", ())}
+    for name, unit in {**columns, **own}.items() if found else ():
+        learned = known.get(name, "")
+        if unit.casefold() != learned.casefold():
+            rule = f"in {learned} or without a unit" if learned else "without a unit"
+            raise ConfigError(
+                f"{name} must be {rule}, as {model} has learned it. Received: {name} in {unit}."
+            )
+
+
+def _data_of(model: str) -> dict[str, Any]:
+    """Return what the run or the bundle of a `.keras` file says of its data; empty without one."""
+    files = (Path(model).with_name(name) for name in (MANIFEST, "data.json"))
+    known = next((file for file in files if file.is_file()), None)
+    found: dict[str, Any] = {} if known is None else json.loads(known.read_text("utf-8"))
+    return found

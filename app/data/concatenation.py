@@ -34,6 +34,7 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
                     f"Received: {first.source}, {getattr(first, what)}; "
                     f"{part.source}, {getattr(part, what)}."
                 )
+        _check_units(first, part)
         if part.row_format != first.row_format:
             raise DataError(
                 "Tables that are joined must have cells of the same kinds and forms. "
@@ -59,11 +60,25 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
         labels=labels,
         columns=first.columns,
         row_format=first.row_format,
+        target_units=first.target_units,
         left_out=first.left_out,
         test_start=sum(map(_training_end, parts)) if has_test else None,
         notes=tuple(note for part in parts for note in part.notes),
         skipped=tuple(name for part in parts for name in part.skipped),
     )
+
+
+def _check_units(first: Dataset, part: Dataset) -> None:
+    """Require that columns and targets of the same name have the same unit."""
+    units, others = (each.column_units | each.target_units for each in (first, part))
+    for name in [name for name in {**units, **others} if units.get(name) != others.get(name)][:1]:
+        unit, other = (
+            f"in {each[name]}" if name in each else "without a unit" for each in (units, others)
+        )
+        raise DataError(
+            f"Data sources that are joined must have {name} in the same unit. "
+            f"Received: {first.source}, {unit}; {part.source}, {other}. Write them alike."
+        )
 
 
 def _training_end(part: Dataset) -> int:

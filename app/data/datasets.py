@@ -1,7 +1,7 @@
 """A data set: samples with their targets and names."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ class Dataset:
         string_columns: name of each column of text.
         words: the different texts of each column of text; `REST` stands for those that are rare.
         row_format: how the cells of a table become these columns; None if the source is no table.
+        target_units: the unit of values whose cells have one, by label.
         left_out: columns that are left out, because they cannot be of use.
         notes: what is not certain about the way in which columns are read.
         validation_start: index of the first sample of the source's own validation split, which
@@ -96,6 +97,13 @@ class Dataset:
     test_start: int | None = None
     skipped: tuple[str, ...] = ()
     stream: Stream | None = None
+    target_units: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def column_units(self) -> dict[str, str]:
+        """The unit of each column whose cells have one, by its name in the table."""
+        columns = () if self.row_format is None else self.row_format.columns
+        return {column.name: column.unit for column in columns if column.unit}
 
     @property
     def kind(self) -> str:

@@ -54,6 +54,7 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
         targets=targets,
         labels=found.labels,
         task=found.task,
+        target_units=found.target_units,
         validation_start=train if validation else None,
         test_start=train + validation if test else None,
         # Names of files can be any bytes.

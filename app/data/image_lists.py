@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class ImageList:
         labels: name of each class, label or value.
         task: `multiclass`, `multilabel` or `regression`.
         sizes: number of files in training, validation and test; 0 if the source has no such split.
+        target_units: as in `Dataset`.
     """
 
     source: str
@@ -40,6 +41,7 @@ class ImageList:
     labels: tuple[str, ...]
     task: str
     sizes: tuple[int, int, int]
+    target_units: dict[str, str] = field(default_factory=dict)
 
 
 def list_image_folder(folder: Path) -> ImageList:

@@ -75,6 +75,7 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
         labels=targets.labels,
         task=task,
         sizes=(len(paths), 0, 0),
+        target_units=targets.units,
     )
 
 

@@ -31,7 +31,7 @@ from .image_tables import list_image_table
 from .source_kinds import NAMED, is_code, kind_of_source, parts_of
 from .sources import load_dataset
 from .tables import SUFFIXES, Table, check_columns, open_table
-from .targets import places_of, read_targets, unknown_label
+from .targets import check_target_units, places_of, read_targets, unknown_label
 
 # Arrays of an .npz in the layout of `keras.datasets.mnist`.
 _KERAS_ARRAYS = {"x_train", "y_train", "x_test", "y_test"}
@@ -184,7 +184,7 @@ def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Data
             raise DataError(describe_all([found.problems[row] for row in sorted(found.problems)]))
         numbers += [found.inputs["inputs"]] if manifest.columns else []
         texts += [found.inputs["texts"]] if manifest.string_columns else []
-    targets = read_targets(table, reading, manifest.task, manifest.labels)
+    targets = read_targets(table, reading, manifest.task, manifest.labels, manifest.target_units)
     words, codes = _encode(np.concatenate(texts)) if texts else ((), None)
     empty = np.empty((len(targets), 0), np.float32)
     return Dataset(
@@ -219,6 +219,9 @@ def _encode(texts: np.ndarray) -> tuple[tuple[tuple[str, ...], ...], np.ndarray]
 def _decode(found: ImageList, manifest: Manifest, reading: ReadingConfig) -> Dataset:
     """Decode image files as `hornbill predict` does."""
     read = partial(read_model_image, manifest=manifest)
+    check_target_units(
+        found.source, found.labels, found.target_units, manifest.labels, manifest.target_units
+    )
     images, is_read, problems = decode_files(found.paths, image_shape(manifest), read)
     if problems and (reading.unreadable == "refuse" or not is_read.any()):
         raise unreadable_images(found.source, problems, len(found.paths))

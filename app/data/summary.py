@@ -42,7 +42,7 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "duplicates": _duplicates(dataset, splits),
         "skipped": list(dataset.skipped),
         "left_out": [asdict(column) for column in dataset.left_out],
-        "units": _units(dataset),
+        "units": dataset.column_units | dataset.target_units,
         "notes": list(dataset.notes),
         "is_decoded_each_epoch": isinstance(dataset.inputs, ComputedArray),
     }
@@ -59,11 +59,6 @@ def count_missing(dataset: Dataset, indices: np.ndarray | None = None) -> np.nda
     for rows in chunks(dataset.inputs, indices):
         counts += np.isnan(rows).sum(axis=0)
     return counts
-
-
-def _units(dataset: Dataset) -> dict[str, str]:
-    columns = () if dataset.row_format is None else dataset.row_format.columns
-    return {column.name: column.unit for column in columns if column.unit}
 
 
 def _counts(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:

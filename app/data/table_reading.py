@@ -254,6 +254,7 @@ def _encode(
         string_columns=tuple(column.name for column in textual),
         words=tuple(words),
         row_format=rows,
+        target_units=targets.units,
     )
 
 

@@ -1,7 +1,8 @@
 """Reads the columns to predict, strictly: what is not certain is an error that names the rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -165,6 +166,7 @@ class TargetReader:
         labels: name of each class, label or value.
         task: `multiclass`, `multilabel` or `regression`.
         notes: what is not certain about how classes are read.
+        units: the unit of values whose cells have one, by label.
     """
 
     def __init__(
@@ -188,6 +190,8 @@ class TargetReader:
         self.notes: list[str] = []
         self._table, self._columns = table, columns
         self.labels = tuple(column.name for column in columns)
+        is_numeric = task == "regression"
+        self.units = {each.name: each.unit for each in columns if is_numeric and each.unit}
         self._classes: dict[str, int] = {}
         if task == "multiclass":
             (survey,) = surveys
@@ -237,8 +241,41 @@ def _describe_case(name: str, labels: Sequence[str]) -> list[str]:
     return []
 
 
+def check_target_units(
+    source: str,
+    names: Sequence[str],
+    units: Mapping[str, str],
+    labels: Sequence[str],
+    learned: Mapping[str, str],
+) -> None:
+    """Require values in the units that a model has learned, in upper or lower case, or plain ones.
+
+    Args:
+        source: the data, for the error.
+        names: names of the targets, in the order of `labels`.
+        units: the unit of those that have one, by name.
+        labels: labels of the model.
+        learned: the unit of those that have one, by label.
+
+    Raises:
+        DataError: a value has another unit. The message names both.
+    """
+    for name, label in zip(names, labels, strict=False):
+        unit, wanted = units.get(name, ""), learned.get(label, "")
+        if unit and unit.casefold() != wanted.casefold():
+            rule = f"in {wanted} or without a unit" if wanted else "without a unit"
+            raise DataError(
+                f"The target must be {rule}, as the model has learned {label}. "
+                f"Received: {name} in {unit} in {source}."
+            )
+
+
 def read_targets(
-    table: Table, reading: ReadingConfig, task: str, labels: Sequence[str]
+    table: Table,
+    reading: ReadingConfig,
+    task: str,
+    labels: Sequence[str],
+    learned: Mapping[str, str] = MappingProxyType({}),
 ) -> np.ndarray:
     """Read the targets of a table for a model that exists, whose labels the data need not all have.
 
@@ -247,12 +284,14 @@ def read_targets(
         reading: the columns of the targets: one of classes, or one for each label or value.
         task: `multiclass`, `multilabel` or `regression`.
         labels: labels of the model.
+        learned: the unit of values that have one, by label.
 
     Returns:
         Targets as in `app.data.datasets.Dataset`, in the order of the labels.
 
     Raises:
-        DataError: a target is missing or of the wrong kind, or is no label of the model.
+        DataError: a target is missing, of the wrong kind or in another unit, or is no label of the
+            model.
     """
     names = reading.target
     if task == "multiclass" and len(names) != 1:
@@ -283,6 +322,7 @@ def read_targets(
         found, _ = decide_columns(table, surveys, ())
         columns = [found[name] for name in names]
     reader = TargetReader(table, surveys, columns, task)
+    check_target_units(table.source, names, reader.units, labels, learned)
     return np.concatenate([reader.read(batch) for batch in batches])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.extractors import check_columns_taken
+from app.config.extractors import check_columns_taken, check_units_taken
 from app.config.families import build_model, family_named, task_of
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
@@ -329,6 +329,8 @@ def checked_model(
     for path in (*trained, *filter(None, [config.start_from])):
         if dataset.kind == "rows":
             check_columns_taken(path, dataset.columns, dataset.string_columns)
+        targets = dataset.target_units if path == config.start_from else {}
+        check_units_taken(path, dataset.column_units, targets)
     known = rows_beside(config.start_from)
     with translate_out_of_memory():
         sized = fit_to_data(family, config.model, dataset, splits, known)
