@@ -175,6 +175,36 @@ def test_a_difference_that_may_be_chance_is_called_so_and_another_is_not():
     assert told(5, 5) == f"accuracy {always[-5:]} is no better than {always}"
 
 
+def test_an_interval_that_ends_at_0_contains_it():
+    """One sample of 60 is wrong that the constant gets right: more than a third of the resamples
+    have no such sample, so the interval of the difference ends at 0."""
+    targets = np.zeros(60, np.int64)
+    targets[:20] = 1
+    data, splits = table(share=0.3, samples=300), split_dataset(table(samples=300), 0)
+    data = replace(data, targets=np.resize(targets, 300))
+    splits = replace(splits, test=np.arange(60))
+    scorers = baseline_scorers(data, splits)
+    baselines = {name: scorer(np.ones(60)) for name, scorer in scorers.items()}
+    found = np.tile([0.9, 0.1], (60, 1))
+    found[30] = [0.1, 0.9]
+    model = make_scorer("multiclass", targets, found, positive=data.positive)
+    lead = measure_lead(model, scorers, 60, 2)
+    assert lead("constant", "accuracy").high == 0
+    line = describe_shortfalls(data, splits.train, model(np.ones(60)), baselines, lead=lead)[0]
+    assert "; the difference may be chance, since its 95% interval is -0.0" in line
+    assert line.endswith(" to +0.000")
+    assert (
+        "chance"
+        not in describe_shortfalls(
+            data,
+            splits.train,
+            baselines["constant"],
+            baselines,
+            lead=measure_lead(scorers["constant"], scorers, 60, 2),
+        )[0]
+    )
+
+
 def test_a_chosen_threshold_may_cost_accuracy():
     data, scores = table(share=0.2), {"roc_auc": 0.7, "accuracy": 0.6}
     baselines = {"constant": {"roc_auc": 0.5, "accuracy": 0.8}}

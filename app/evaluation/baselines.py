@@ -125,7 +125,7 @@ def _describe_shortfall(metric: str, score: float, rival: str, other: float) -> 
 
 
 def _describe_chance(lead: Estimate) -> str:
-    if lead.value == 0 or not lead.low < 0 < lead.high:
+    if lead.value == 0 or not lead.low <= 0 <= lead.high:
         return ""
     interval = f"{lead.low:+.3f} to {lead.high:+.3f}"
     return f"; the difference may be chance, since its 95% interval is {interval}"
