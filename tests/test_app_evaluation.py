@@ -178,6 +178,21 @@ def test_the_card_compares_the_model_and_ranks_the_columns(classes, values):
         assert manifest.reference_scores.keys() == {"constant", "linear"}
 
 
+def test_an_export_says_as_the_run_that_a_difference_may_be_chance(tmp_path):
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(120, 2)).round(3).tolist()
+    lines = [f"{x},{y}" for x, y in numbers]
+    table = tmp_path / "noise.csv"
+    table.write_text("x,y\n" + "\n".join(lines) + "\n")
+    settings = {"target": "y", "head": "linear", "epochs": 20, "hidden": [8], "figures": False}
+    run = train(make_config("features", settings, data=table), tmp_path)
+    told = read_evaluation(run.folder)["warnings"]
+    manifest = Predictor.load(export_run(run.folder, tmp_path, "noise", OPTIONS)).manifest
+    for warnings in (told, manifest.warnings):
+        assert len(warnings) == 2
+        assert all("; the difference may be chance, since its 95%" in line for line in warnings)
+
+
 def test_the_terminal_shows_ranking_metrics_first_then_baselines(tmp_path, run):
     table = shutil.copy(BUNDLES / "raw.csv", tmp_path)
     settings = ("--set", "epochs=1", "--set", "hidden=4", "--set", "threshold=precision=0.999")

@@ -18,10 +18,11 @@ from app.data.sources import bare_source
 from app.data.summary import count_missing
 from app.data.training_cells import describe_cells
 from app.errors import ConfigError
-from app.evaluation.baselines import describe_shortfalls
+from app.evaluation.baselines import baseline_scorers, describe_shortfalls, measure_lead
+from app.evaluation.estimates import Estimate
 from app.evaluation.evaluations import measure_with_intervals
 from app.evaluation.intervals import fit_intervals
-from app.evaluation.metrics import make_scorer
+from app.evaluation.metrics import Scorer, make_scorer
 from app.evaluation.predictions import predict_samples
 from app.evaluation.scaling import Scaling, expected_bias, fit_scaling
 from app.evaluation.thresholds import (
@@ -133,15 +134,6 @@ def export_run(  # noqa: PLR0913 - most have a default
         else:
             facts, predictions = _calibrated(model, facts, run, dataset, Path(figures))
             facts = _with_thresholds(facts, rule, predictions, run, dataset, Path(figures))
-        if facts.reference_scores:
-            found = describe_shortfalls(
-                dataset,
-                run.splits.train,
-                facts.metrics,
-                facts.reference_scores,
-                facts.thresholds is not None and rule != WEIGHTED,
-            )
-            facts = replace(facts, warnings=tuple(found))
         if target_accuracy is not None:
             facts = replace(
                 facts,
@@ -238,6 +230,7 @@ def _with_thresholds(
     scorer = make_scorer(dataset.task, targets, test, values, dataset.positive)
     metrics, ends = measure_with_intervals(scorer, len(targets), len(dataset.labels))
     facts = replace(facts, metrics=metrics, metric_intervals=ends)
+    facts = _with_warnings(facts, scorer, run, dataset, values is not None and rule != WEIGHTED)
     if dataset.task == "multiclass":
         decided = decide(dataset.task, test, values)
         baseline = baseline_of(decided, dataset.labels, splits.describe("test"))
@@ -263,12 +256,28 @@ def _with_values(facts: ModelFacts, model: keras.Model, run: Run, dataset: Datas
     validation, test = np.split(predicted, [len(splits.validation)])
     scorer = make_scorer(dataset.task, dataset.targets[splits.test], test)
     metrics, ends = measure_with_intervals(scorer, len(test), len(dataset.labels))
-    return replace(
+    facts = replace(
         facts,
         metrics=metrics,
         metric_intervals=ends,
         intervals=fit_intervals(dataset, splits, validation, test),
     )
+    return _with_warnings(facts, scorer, run, dataset)
+
+
+def _with_warnings(
+    facts: ModelFacts, scorer: Scorer, run: Run, dataset: Dataset, has_thresholds: bool = False
+) -> ModelFacts:
+    """Return the facts with a line for each baseline that the exported model does not beat."""
+
+    def lead(baseline: str, metric: str) -> Estimate:  # the baselines are trained only if needed
+        scorers, count = baseline_scorers(dataset, run.splits), len(run.splits.test)
+        return measure_lead(scorer, scorers, count, len(dataset.labels))(baseline, metric)
+
+    found = describe_shortfalls(
+        dataset, run.splits.train, facts.metrics, facts.reference_scores, has_thresholds, lead
+    )
+    return replace(facts, warnings=tuple(found))
 
 
 def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
