@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from .number_text import parse_number
+from .number_text import UNITS, parse_number
 
 # Longer texts are no numbers with a unit; the bound also keeps the search short.
 _MAX_LENGTH = 60
@@ -16,6 +16,7 @@ _LETTER = r"(?:[^\W\d_]|°)"
 _UNIT = rf"{_LETTER}(?:{_LETTER}|/){{0,7}}"
 _AMOUNT = re.compile(rf"([-+\u2212.,$€£¥₹0-9].*?)(?<!{_LETTER}){_BLANKS}({_UNIT})")
 _DIGIT = re.compile("[0-9]")
+_SIGN = re.compile(f"[{UNITS}]")
 # Signs of units that are no letters. \w takes others, such as ½, for letters, unlike str.isalpha.
 _SIGNS = "°²³/"
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec"
@@ -47,9 +48,14 @@ def split_unit(text: str) -> tuple[str, str] | None:
     if len(text) > _MAX_LENGTH or text[-1:].isdecimal():
         return None
     match = _AMOUNT.fullmatch(text)
-    if match is None or not _DIGIT.search(match[1]) or not is_unit(match[2]):
+    if match is None or "%" in text or not _DIGIT.search(match[1]) or not is_unit(match[2]):
         return None
     return match[1], match[2]
+
+
+def has_sign(text: str) -> bool:
+    """Return whether a number has the sign of a currency or of percent."""
+    return _SIGN.search(text) is not None
 
 
 def strip_unit(texts: Iterable[str]) -> list[str]:
@@ -72,7 +78,8 @@ def parse_amount(text: str, decimal: str, thousands: str, unit: str) -> float | 
         unit: the unit; empty if numbers have none.
 
     Returns:
-        The number, or None if the cell is no number of this format or has another unit.
+        The number, or None if the cell is no number of this format or has another unit. The sign
+        of a currency and `%` are other units.
 
     Examples:
         >>> parse_amount("60.7 kg", ".", "", "kg"), parse_amount("60.7 lb", ".", "", "kg")
@@ -81,4 +88,6 @@ def parse_amount(text: str, decimal: str, thousands: str, unit: str) -> float | 
     parts = split_unit(text) if unit else None
     if parts is not None:  # a number by itself has no such parts
         text = parts[0] if parts[1].casefold() == unit.casefold() else ""
+    elif unit and has_sign(text):
+        return None
     return parse_number(text, decimal, thousands)

@@ -246,6 +246,8 @@ def test_numbers_with_the_same_unit_are_numbers(cells, unit, numbers, read):
     [
         (("60 kg", "130 lb"), "its numbers have different units, such as 60 kg and 130 lb."),
         (("1 month", "3 months"), "different units, such as 1 month and 3 months."),
+        (("80.9 kg", "€80.9"), "have different units, such as 80.9 kg and €80.9."),
+        (("80.9 kg", "5%"), "have different units, such as 80.9 kg and 5%."),
         (("5k", "3M"), "its numbers have different units, such as 5k and 3M."),
         (
             ("60 kg", "n.a kg"),
@@ -331,6 +333,8 @@ def test_a_target_may_have_a_unit(read, tmp_path):
     ("cells", "message"),
     [
         (("5 kg", "6 lb"), "in the same unit in each row. Received: y='5 kg' and '6 lb' in .*csv"),
+        (("5 kg", "6 kg", "$7"), "in the same unit in each row. Received: y='5 kg' and '\\$7' in"),
+        (("5 kg", "6 kg", "7%"), "in the same unit in each row. Received: y='5 kg' and '7%' in"),
         (("5 kg", "6 kg", "abc"), "must be a number, .*Received: y='abc' in line 4"),
         (("5 kg", "6,5 kg", "6.5 kg"), "written in the same way in each row. Received: y='5 kg'"),
         (("5", "6", "7 kg"), "must be numbers or texts. Received: '7 kg' in line 4"),

@@ -214,7 +214,9 @@ def test_a_number_without_a_unit_is_read_as_before(text):
     assert parse_amount(text, ".", "", "") == number
 
 
-@pytest.mark.parametrize("cell", ["60.7 lb", "abc kg", "60.7.1 kg"])
+@pytest.mark.parametrize(
+    "cell", ["60.7 lb", "abc kg", "60.7.1 kg", "91%", "$91", "91 €", "-£9", "91% kg"]
+)
 def test_a_cell_of_another_unit_is_a_problem_of_its_row(cell, manifest):
     first, *others = manifest.row_format.columns
     columns = (replace(first, decimal=".", thousands="", unit="kg"), *others)

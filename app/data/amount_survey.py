@@ -59,6 +59,7 @@ class AmountSurvey:
         return min(spellings, key=lambda word: (-spellings[word], word))
 
     @property
-    def has_several_units(self) -> bool:
-        """Whether all cells are numbers with units, of which there are a few."""
-        return not self.others and 1 < len(self.spellings) <= _MAX_UNITS
+    def different_units(self) -> list[str]:
+        """The first cell of each unit if all cells are numbers with a few units; otherwise none."""
+        are_few = not self.others and len(self.spellings) <= _MAX_UNITS
+        return [*self.examples.values()] if are_few else []

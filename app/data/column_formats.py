@@ -156,10 +156,11 @@ def _describe_amounts(table: Table, survey: ColumnSurvey) -> str:
     """Return a note on a column most of whose cells are numbers with a unit, or an empty text."""
     amounts = survey.amounts
     example, *others = amounts.examples.values()
-    if amounts.has_several_units:
+    if survey.different_units:
+        first, second, *_ = survey.different_units
         return (
             f"{survey.name} is read as categories: its numbers have different units, such as "
-            f"{example} and {others[0]}."
+            f"{first} and {second}."
         )
     if others:  # names with a number, such as 12a
         return ""

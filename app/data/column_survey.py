@@ -11,6 +11,7 @@ from app.config.reading_config import ReadingConfig
 from serving.columns import MISSING_NUMBERS, parse_truth
 from serving.date_text import FORMS, PARTS, date_parts, parse_date
 from serving.number_text import ALL_FORMATS, formats_of, parse_number
+from serving.unit_text import has_sign
 
 from .amount_survey import AmountSurvey
 from .datasets import fingerprint
@@ -101,6 +102,7 @@ class ColumnSurvey:
         truths: the different cells, in lower case, if all are truth values; None otherwise.
         integers: the least and the largest value if all numbers are whole, also those with a unit;
             None otherwise.
+        signed: the first number with the sign of a currency or of percent; empty without one.
         amounts: what is known about words that are numbers with a unit.
         unnumbered_places: row numbers and texts of the first words that are none.
     """
@@ -124,6 +126,7 @@ class ColumnSurvey:
     undated_places: list[tuple[int, str]] = field(default_factory=list)
     truths: set[str] | None = field(default_factory=set)
     integers: tuple[float, float] | None = (np.inf, -np.inf)
+    signed: str = ""
     amounts: AmountSurvey = field(default_factory=AmountSurvey)
     unnumbered_places: list[tuple[int, str]] = field(default_factory=list)
     _tried: int = 0
@@ -132,7 +135,17 @@ class ColumnSurvey:
     def unit(self) -> str:
         """The unit if all cells are numbers and most of them have the same one; otherwise empty."""
         has_unit = self.amounts.count > self.numbers and self.amounts.formats & self.formats
-        return self.amounts.unit if has_unit else ""
+        return self.amounts.unit if has_unit and not self.signed else ""
+
+    @property
+    def different_units(self) -> list[str]:
+        """Numbers with different units, the sign of a currency or of percent, if all have one.
+
+        Empty if there is just one unit, or another text. Numbers may be plain.
+        """
+        found = self.amounts.different_units
+        found += [self.signed] if found and self.signed else []
+        return found if len(found) > 1 else []
 
     @property
     def number_formats(self) -> frozenset[tuple[str, str]]:
@@ -177,6 +190,7 @@ class ColumnSurvey:
         if not formats:
             return False
         self.numbers += count
+        self.signed = self.signed or (cell if has_sign(cell) else "")
         self.formats &= formats
         self.date_ranges = {}
         self._learn_integer(cell)

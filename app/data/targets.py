@@ -86,7 +86,8 @@ def check_targets(
     """
     for survey in surveys:
         is_named = task == "multiclass" and survey.name in reading.categorical
-        is_mixed = survey.numbers and survey.words and not (task == "regression" and survey.unit)
+        has_units = task == "regression" and (survey.unit or survey.different_units)
+        is_mixed = survey.numbers and survey.words and not has_units
         if task != "multilabel" and is_mixed and not is_named:
             raise _mixed_target(table, survey, task)
         if task == "multiclass":
@@ -96,8 +97,8 @@ def check_targets(
 
 
 def _no_number(table: Table, survey: ColumnSurvey) -> DataError:
-    if survey.amounts.has_several_units:
-        first, second, *_ = survey.amounts.examples.values()
+    if survey.different_units:
+        first, second, *_ = survey.different_units
         return DataError(
             "The target must be a number, in the same unit in each row. "
             f"Received: {survey.name}={first!r} and {second!r} in {table.source}."
