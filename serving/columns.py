@@ -188,7 +188,7 @@ def read_column(
         `(cells,)` of strings for texts, empty where one is missing; otherwise float64
         `(cells, len(column.columns))`, NaN where one is missing.
     """
-    if column.kind == "number" and isinstance(cells, np.ndarray) and cells.dtype.kind in "biuf":
+    if column.kind == "number" and isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
         found = cells.astype(np.float64)
         wrong = np.flatnonzero(np.abs(found) > LARGEST).tolist()
         found[wrong] = np.nan
@@ -265,8 +265,8 @@ def _number_reader(column: RawColumn) -> Callable[[Any], float | None]:
         number: Any = None
         if isinstance(cell, str):
             number = parse_amount(cell, column.decimal, column.thousands, column.unit)
-        elif isinstance(cell, numbers.Real | np.bool_ | decimal.Decimal):
-            number = cell
+        elif isinstance(cell, numbers.Real | decimal.Decimal) and not isinstance(cell, bool):
+            number = cell  # a truth value of numpy is no Real
         return float(number) if number is not None and abs(number) <= LARGEST else None
 
     return read

@@ -166,6 +166,9 @@ def test_the_server_takes_rows_as_objects_and_as_columns(trained, expected):
         status, answer = client.post(path, {"instances": [{**values[0], "weight": "70,5 lb"}]})
         assert status == 400
         assert answer["error"].endswith("unit kg or none. Received: weight='70,5 lb' in row 0.")
+        status, answer = client.post(path, {"instances": [{**values[0], "price": True}]})
+        assert status == 400
+        assert answer["error"].endswith("Received: price=True in row 0.")
         wrong = {**values[0], "price": "abc"}
         status, answer = client.post(path, {"instances": [values[0], wrong]})
         assert status == 400

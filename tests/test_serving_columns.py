@@ -139,10 +139,8 @@ def test_cyclic_parts_put_december_beside_january():
 
 
 def test_values_of_other_types_are_read_like_their_texts():
-    number, wrong = read_column(
-        RawColumn("x", "number", ",", "."), ["1.234,5", 1.5, True, None, "-"]
-    )
-    np.testing.assert_array_equal(number[:, 0], [1234.5, 1.5, 1, np.nan, np.nan])
+    number, wrong = read_column(RawColumn("x", "number", ",", "."), ["1.234,5", 1.5, 7, None, "-"])
+    np.testing.assert_array_equal(number[:, 0], [1234.5, 1.5, 7, np.nan, np.nan])
     assert wrong == []
     truth, wrong = read_column(RawColumn("x", "boolean"), ["Yes", "f", 1, False, "1.0", None, 2])
     np.testing.assert_array_equal(truth[:, 0], [1, 0, 1, 0, 1, np.nan, np.nan])
@@ -164,11 +162,21 @@ def test_every_missing_value_of_pandas_is_one(kind):
 
 
 def test_numbers_of_numpy_are_not_missing():
-    cells = [np.float64(1.5), np.int64(2), np.float32(3), np.bool_(True), np.float64("nan")]
+    cells = [np.float64(1.5), np.int64(2), np.float32(3), np.float64("nan")]
     values, wrong = read_column(RawColumn("x", "number"), cells)
     assert not wrong
-    np.testing.assert_array_equal(values[:, 0], [1.5, 2, 3, 1, np.nan])
-    assert read_column(RawColumn("x", "text"), cells)[0].tolist() == ["1.5", "2", "3", "true", ""]
+    np.testing.assert_array_equal(values[:, 0], [1.5, 2, 3, np.nan])
+    assert read_column(RawColumn("x", "text"), cells)[0].tolist() == ["1.5", "2", "3", ""]
+
+
+def test_truth_values_are_no_numbers_as_their_texts_are_none():
+    for cells in ([True, False], [np.bool_(True), np.bool_(False)], np.array([True, False])):
+        values, wrong = read_column(RawColumn("x", "number"), cells)
+        assert wrong == [0, 1]
+        assert np.isnan(values).all()
+        values, wrong = read_column(RawColumn("x", "boolean"), cells)
+        assert (values.tolist(), wrong) == ([[1], [0]], [])
+        assert read_column(RawColumn("x", "text"), cells)[0].tolist() == ["true", "false"]
 
 
 def test_the_marks_of_missing_values_can_be_words():
@@ -215,7 +223,7 @@ def test_a_number_without_a_unit_is_read_as_before(text):
 
 
 @pytest.mark.parametrize(
-    "cell", ["60.7 lb", "abc kg", "60.7.1 kg", "91%", "$91", "91 €", "-£9", "91% kg"]
+    "cell", [True, "60.7 lb", "abc kg", "60.7.1 kg", "91%", "$91", "91 €", "-£9", "91% kg"]
 )
 def test_a_cell_of_another_unit_is_a_problem_of_its_row(cell, manifest):
     first, *others = manifest.row_format.columns
@@ -228,7 +236,7 @@ def test_a_cell_of_another_unit_is_a_problem_of_its_row(cell, manifest):
     }
 
 
-@pytest.mark.parametrize("cell", ["abc", "1.5", "1e30", "inf", [1], {}, 10**400])
+@pytest.mark.parametrize("cell", ["abc", "1.5", True, "1e30", "inf", [1], {}, 10**400])
 def test_a_cell_that_is_no_number_is_a_problem_of_its_row(cell, manifest):
     cells = {
         "price": ["1,5", cell],
