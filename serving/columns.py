@@ -257,7 +257,8 @@ def _rule(column: RawColumn) -> str:
     example = f" like 1{column.thousands}234{column.decimal}5"
     is_plain = (column.decimal, column.thousands) == (".", "")
     unit = f", with the unit {column.unit} or none" if column.unit else ""
-    return f"Each cell must be a number from -1e18 to 1e18{'' if is_plain else example}{unit}."
+    like = "" if is_plain and not unit else example
+    return f"Each cell must be a number from -1e18 to 1e18{like}{unit}."
 
 
 def _number_reader(column: RawColumn) -> Callable[[Any], float | None]:

@@ -248,7 +248,10 @@ def test_numbers_with_the_same_unit_are_numbers(cells, unit, numbers, read):
         (("1 month", "3 months"), "different units, such as 1 month and 3 months."),
         (("80.9 kg", "€80.9"), "have different units, such as 80.9 kg and €80.9."),
         (("80.9 kg", "5%"), "have different units, such as 80.9 kg and 5%."),
-        (("5k", "3M"), "its numbers have different units, such as 5k and 3M."),
+        (("5k", "3M"), "its numbers have letters behind them, such as 5k and 3M."),
+        (("12b", "8a"), "its numbers have letters behind them, such as 12b and 8a."),
+        (("12 b", "8 a"), "its numbers have different units, such as 12 b and 8 a."),
+        (("1.5k", "3M"), "its numbers have different units, such as 1.5k and 3M."),
         (
             ("60 kg", "n.a kg"),
             "numbers such as 60 kg, and 20 other texts such as 'n.a kg' in line 3",
@@ -337,7 +340,15 @@ def test_a_target_may_have_a_unit(read, tmp_path):
         (("5 kg", "6 kg", "7%"), "in the same unit in each row. Received: y='5 kg' and '7%' in"),
         (("5 kg", "6 kg", "abc"), "must be a number, .*Received: y='abc' in line 4"),
         (("5 kg", "6,5 kg", "6.5 kg"), "written in the same way in each row. Received: y='5 kg'"),
-        (("5", "6", "7 kg"), "must be numbers or texts. Received: '7 kg' in line 4"),
+        (
+            ("5", "6", "7 kg"),
+            r"must be numbers or texts. Received: '7 kg' in line 4, among .*csv\. "
+            r"Write the unit in each row, or in none\.$",
+        ),
+        (
+            ("5", "6", "7 kg", "abc"),
+            r"must be numbers or texts. Received: '7 kg' in line 4, 'abc' in line 5, .*csv\.$",
+        ),
         (
             ("5 kg", "1e30 kg"),
             "must be a number from -1e18 to 1e18. Received: y='1e30 kg' in line 3",

@@ -223,7 +223,8 @@ def test_a_number_without_a_unit_is_read_as_before(text):
 
 
 @pytest.mark.parametrize(
-    "cell", [True, "60.7 lb", "abc kg", "60.7.1 kg", "91%", "$91", "91 €", "-£9", "91% kg"]
+    "cell",
+    [True, "60.7 lb", "91,0 kg", "abc kg", "60.7.1 kg", "91%", "$91", "91 €", "-£9", "91% kg"],
 )
 def test_a_cell_of_another_unit_is_a_problem_of_its_row(cell, manifest):
     first, *others = manifest.row_format.columns
@@ -231,7 +232,7 @@ def test_a_cell_of_another_unit_is_a_problem_of_its_row(cell, manifest):
     cells = {"price": ["60.7 kg", cell], "when": [""] * 2, "open": ["y"] * 2, "color": ["a"] * 2}
     rows = read_row_inputs(replace(manifest, row_format=RowFormat(columns)), cells)
     assert rows.problems == {
-        1: "Each cell must be a number from -1e18 to 1e18, with the unit kg or none. "
+        1: "Each cell must be a number from -1e18 to 1e18 like 1234.5, with the unit kg or none. "
         f"Received: price={cell!r}."
     }
 

@@ -1,5 +1,6 @@
 """Decides from all cells of a table how each of its columns is read, never cell by cell."""
 
+import re
 from collections.abc import Collection, Sequence
 
 from serving.columns import TRUTH_WORDS, RawColumn
@@ -13,6 +14,8 @@ from .tables import Table
 
 Formats = frozenset[tuple[str, str]]
 _PLAIN = FORMATS[0]
+# A letter directly behind a whole number, which may be a part of a name as well as a unit.
+_HOUSE_NUMBER = re.compile(r"[0-9]+[^\W\d_]")
 
 
 def decide_columns(
@@ -157,10 +160,12 @@ def _describe_amounts(table: Table, survey: ColumnSurvey) -> str:
     amounts = survey.amounts
     example, *others = amounts.examples.values()
     if survey.different_units:
-        first, second, *_ = survey.different_units
+        first, second, *_ = found = survey.different_units
+        are_letters = all(_HOUSE_NUMBER.fullmatch(text) for text in found)
+        what = "letters behind them" if are_letters else "different units"
         return (
-            f"{survey.name} is read as categories: its numbers have different units, such as "
-            f"{first} and {second}."
+            f"{survey.name} is read as categories: its numbers have {what}, such as {first} and "
+            f"{second}."
         )
     if others:  # names with a number, such as 12a
         return ""

@@ -123,6 +123,8 @@ def _mixed_target(table: Table, survey: ColumnSurvey, task: str) -> DataError:
     more = f" and {count - len(places):,} more" if count > len(places) else ""
     others = "numbers" if is_text_rarer else "texts"
     fix = f" If all are classes: --categorical {survey.name}." if task == "multiclass" else ""
+    if task == "regression" and survey.amounts.unit:
+        fix = " Write the unit in each row, or in none."
     return DataError(
         f"The target {survey.name!r} must be numbers or texts. "
         f"Received: {cells}{more}, among {others}, in {table.source}.{fix}"
