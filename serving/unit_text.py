@@ -13,12 +13,14 @@ from .number_text import UNITS, parse_number
 _MAX_LENGTH = 60
 _BLANKS = "[ \u00a0\u2009\u202f]*"
 _LETTER = r"(?:[^\W\d_]|°)"
-_UNIT = rf"{_LETTER}(?:{_LETTER}|/){{0,7}}"
+# Lengths and times, behind which a digit is a power, unlike in 1e3 or 12a2.
+_POWER = re.compile("(?:[kcdm\u00b5\u03bc]?m|ft|in|yd|mi|s)[23]", re.IGNORECASE)
+_UNIT = rf"{_LETTER}(?:{_LETTER}|[-/]){{0,7}}[23]?"
 _AMOUNT = re.compile(rf"([-+\u2212.,$€£¥₹0-9].*?)(?<!{_LETTER}){_BLANKS}({_UNIT})")
 _DIGIT = re.compile("[0-9]")
 _SIGN = re.compile(f"[{UNITS}]")
 # Signs of units that are no letters. \w takes others, such as ½, for letters, unlike str.isalpha.
-_SIGNS = "°²³/"
+_SIGNS = "°²³"
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec"
 _LONG_MONTHS = "january february march april june july august sept october november december"
 # Words behind the numbers of times, dates and ranks, which are no amounts of something.
@@ -27,27 +29,36 @@ _NO_UNITS = frozenset(f"am pm st nd rd th {_MONTHS} {_LONG_MONTHS}".split())
 
 @lru_cache(maxsize=256)
 def is_unit(word: str) -> bool:
-    """Return whether a word may be a unit: at most eight letters, `°`, `²`, `³` and `/`.
+    """Return whether a word may be a unit: at most eight letters, `°`, `²`, `³`, and `/` or `-`.
 
-    Ends of ordinals, `am`, `pm` and months of the year are none.
+    A 2 or 3 may follow lengths and times, as in `m2`. Ends of ordinals, `am`, `pm` and months of
+    the year are none.
     """
-    has_signs_only = all(sign.isalpha() or sign in _SIGNS for sign in word)
-    is_word = has_signs_only and re.fullmatch(_UNIT, word) is not None and word[-1] != "/"
-    return is_word and word.casefold() not in _NO_UNITS
+    if re.fullmatch(_UNIT, word) is None:
+        return False
+    *parts, last = re.split("[-/]", word)
+    power = last[:-1] if _POWER.fullmatch(last) else last
+    return all(
+        part
+        and all(sign.isalpha() or sign in _SIGNS for sign in part)
+        and part.casefold() not in _NO_UNITS
+        for part in (*parts, power)
+    )
 
 
 def split_unit(text: str) -> tuple[str, str] | None:
     """Return the two parts of a number with a unit behind it; None if a text has no such parts.
 
-    The first part has a digit, but need not be a number of any format.
+    The first part has a digit, but need not be a number of any format. A point behind the unit, as
+    in `5 kg.`, is left out.
 
     Examples:
         >>> split_unit("1,200 sqft"), split_unit("170cm"), split_unit("1e5")
         (('1,200', 'sqft'), ('170', 'cm'), None)
     """
-    if len(text) > _MAX_LENGTH or text[-1:].isdecimal():
+    if len(text) > _MAX_LENGTH or (text[-1:].isdecimal() and text[-1] not in "23"):
         return None
-    match = _AMOUNT.fullmatch(text)
+    match = _AMOUNT.fullmatch(text.removesuffix("."))
     if match is None or "%" in text or not _DIGIT.search(match[1]) or not is_unit(match[2]):
         return None
     return match[1], match[2]

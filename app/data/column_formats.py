@@ -14,6 +14,10 @@ from .tables import Table
 
 Formats = frozenset[tuple[str, str]]
 _PLAIN = FORMATS[0]
+# A single number with decimals, and a few signs before or behind it.
+_UNREAD = re.compile(r"[^\d.,]{0,8}\d+[.,]\d+(?:[^\d.,][^.,]{0,11})?", re.ASCII)
+# Texts of a column that are compared with it.
+_LOOKED_AT = 1000
 # A letter directly behind a whole number, which may be a part of a name as well as a unit.
 _HOUSE_NUMBER = re.compile(r"[0-9]+[^\W\d_]")
 
@@ -142,7 +146,7 @@ def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
     if survey.amounts.count > survey.amounts.others + survey.numbers:
         return _describe_amounts(table, survey)
     if not survey.numbers:
-        return ""
+        return _describe_unread(survey)
     if not survey.words:  # numbers of formats that exclude each other
         return (
             f"{survey.name} is read as categories: its numbers are written in different ways, such "
@@ -153,6 +157,15 @@ def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
         f"{survey.name} is read as categories: it has numbers such as {number}, and "
         f"{counted(survey.words, 'text')} such as {word!r:.40} in {table.place(row)}."
     )
+
+
+def _describe_unread(survey: ColumnSurvey) -> str:
+    """Return a note if most texts are a number with something beside it that is no unit."""
+    texts = survey.texts.counts.most_common(_LOOKED_AT)
+    unread = [(text, count) for text, count in texts if _UNREAD.fullmatch(text)]
+    if 2 * sum(count for _, count in unread) <= sum(count for _, count in texts):
+        return ""
+    return f"{survey.name}: cells such as {unread[0][0]!r:.40} are not read as numbers."
 
 
 def _describe_amounts(table: Table, survey: ColumnSurvey) -> str:

@@ -106,9 +106,11 @@ def _no_number(table: Table, survey: ColumnSurvey) -> DataError:
     are_amounts = survey.amounts.count > survey.amounts.others > 0
     words = survey.unnumbered_places if are_amounts else survey.word_places
     number, cell = (words or survey.number_places)[0]
+    fix = " A number may have only a unit behind it, such as 60.7 kg."
     return DataError(
         "The target must be a number, written in the same way in each row. "
         f"Received: {survey.name}={cell!r} in {table.place(number)}."
+        f"{fix if any(map(str.isdigit, cell)) and not survey.amounts.count else ''}"
     )
 
 
