@@ -233,6 +233,29 @@ def test_values_are_compared_and_measured_by_how_far_they_are(row_bundle, tmp_pa
     assert "classes:" not in output
 
 
+def test_models_of_values_in_other_units_are_not_compared(row_bundle, tmp_path, run):
+    changes = {"task": "regression", "reject_option": None, "calibration": None, "baseline": None}
+    folders = [
+        changed_copy(
+            row_bundle,
+            tmp_path / str(place),
+            **{**changes, "thresholds": None, "metrics": {}, "metric_intervals": {}},
+            target_units=units,
+        )
+        for place, units in enumerate(({"setosa": "kWh"}, {"setosa": "MWh"}, {}))
+    ]
+    rows = np.zeros((60, 4), "float32")
+    np.savez(tmp_path / "v.npz", inputs=rows, y=np.zeros((60, 3)))
+    status, _, error = run("compare", *folders[:2], "--data", tmp_path / "v.npz")
+    assert status == 2
+    assert error.splitlines()[-1] == (
+        "hornbill: Models that are compared must have setosa in the same unit. "
+        "Received: kWh and MWh."
+    )
+    status, _, error = run("compare", folders[0], folders[2], "--data", tmp_path / "v.npz")
+    assert status == 0, error
+
+
 def test_a_bundle_agrees_with_itself_on_files_without_targets(raw_bundle, run):
     folder, table = raw_bundle
     found = compared(run, folder, folder.parent, "--input", table)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from test_app_resume import Notes, StopAt, interrupt
 
+from app.bundles.export_run import export_run
 from app.config import make_config
 from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, DataError
 from app.runs import resume, train
 from app.runs.run_folder import CONFIG
 from app.system.signals import Interrupted
+from export import ExportOptions
 from serving.bundle import KERAS_MODEL
 
 # A step at this rate changes nothing.
@@ -89,6 +91,16 @@ def test_a_run_does_not_begin_with_a_model_of_other_units(cells, message, houses
     settings = {**STILL, "start_from": houses.folder, "target": "use"}
     with pytest.raises(ConfigError, match=message):
         train(make_config("features", settings, data=table), tmp_path / "none")
+
+
+def test_a_bundle_knows_its_units_too(houses, tmp_path):
+    export_run(houses.folder, tmp_path, "houses", ExportOptions(int8="never"))
+    assert "values: use in kWh." in (tmp_path / "houses" / "1" / "README.md").read_text()
+    for cells, name in (({"size": "{} sqft"}, "size"), ({"use": "{} MWh"}, "use")):
+        settings = {**STILL, "start_from": tmp_path / "houses", "target": "use"}
+        table = write_houses(tmp_path / "other.csv", **cells)
+        with pytest.raises(ConfigError, match=f"^{name} must be in .*Received: {name} in "):
+            train(make_config("features", settings, data=table), tmp_path / "none")
 
 
 def test_plain_numbers_and_other_cases_are_in_the_units_of_the_model(houses, tmp_path):

@@ -233,6 +233,13 @@ def _require_same_targets(first: Manifest, second: Manifest) -> None:
         raise DataError(
             f"Models that are compared must have the same {what}. Received: {received}."
         )
+    for label, unit in first.target_units.items():
+        other = second.target_units.get(label, unit)  # earlier versions had none
+        if unit.casefold() != other.casefold():
+            raise DataError(
+                f"Models that are compared must have {label} in the same unit. "
+                f"Received: {unit} and {other}."
+            )
     if first.prediction_output is None:
         raise DataError(
             "Models that are compared must have labels. "
