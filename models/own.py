@@ -68,6 +68,7 @@ def add_head(
     shapes: Mapping[str, tuple[tuple[int, ...], str]],
     targets: Targets,
     rows: RowsConfig | None = None,
+    is_named: bool = False,
 ) -> keras.Model:
     """Return a model from the inputs of the data to `probabilities` or `values`.
 
@@ -77,6 +78,7 @@ def add_head(
         targets: what it is to predict.
         rows: columns with texts or missing values, which are encoded in front of the model; None
             gives it the inputs as they are.
+        is_named: whether a single input is given as a dict too, as several are.
 
     Returns:
         A model whose inputs have the names of `shapes`, or those of
@@ -92,7 +94,7 @@ def add_head(
             name: keras.Input(shape, dtype=dtype, name=name)
             for name, (shape, dtype) in shapes.items()
         }
-        inputs = given if len(given) > 1 else next(iter(given.values()))
+        inputs = given if is_named or len(given) > 1 else next(iter(given.values()))
         taken = _matched(net, given)
     else:
         inputs, prepared = prepare_columns(rows)
@@ -133,7 +135,8 @@ def prepared_tensors(model: keras.Model) -> Any:
         if name in names and not isinstance(model.get_layer(name), keras.layers.InputLayer):
             return model.get_layer(name).output
     inputs: dict[str, Any] = {tensor.name: tensor for tensor in model.inputs}
-    return inputs if len(inputs) > 1 else model.inputs[0]
+    is_named = len(inputs) > 1 or isinstance(model.input, dict)
+    return inputs if is_named else model.inputs[0]
 
 
 def ends_in_logits(model: keras.Model) -> bool:

@@ -618,6 +618,28 @@ def test_a_file_goes_on_with_its_weights(tmp_path):
     assert flat_config(config)["family"] == str(path)
 
 
+@pytest.mark.parametrize("name", ["a", "other", None])
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+def test_a_dict_with_a_single_array_trains_a_model_with_a_dict_of_one_input(name, tmp_path):
+    inputs = keras.Input((4,), name=name)
+    net = keras.Model({"a": inputs}, keras.layers.Dense(3)(inputs))
+    run = quick(net, ({"a": X}, Y), tmp_path, epochs=1)
+    bundle = export_run(run.folder, tmp_path / "dist", options=ExportOptions(int8="never"))
+    (spec,) = Predictor.load(bundle).manifest.inputs
+    assert spec.name == "a"
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+def test_arrays_go_to_inputs_by_the_keys_of_a_dict_not_by_the_names_of_tensors(tmp_path):
+    wide, narrow = keras.Input((4,), name="b"), keras.Input((3,), name="a")
+    joined = keras.layers.Concatenate()([wide, narrow])
+    net = keras.Model({"a": wide, "b": narrow}, keras.layers.Dense(3)(joined))
+    run = quick(net, ({"b": X[:, :3], "a": X}, Y), tmp_path, epochs=1)
+    bundle = export_run(run.folder, tmp_path / "dist", options=ExportOptions(int8="never"))
+    shapes = {spec.name: spec.shape[-1] for spec in Predictor.load(bundle).manifest.inputs}
+    assert shapes == {"a": 4, "b": 3}
+
+
 def test_a_subclassed_model_and_an_unbuilt_one_get_the_inputs_of_the_data():
     class Net(keras.Model):
         def __init__(self):

@@ -242,7 +242,7 @@ def build_with_head(
     is_standardized = builder.is_fresh and config.training.loss in ("auto", "mse")
     targets = Targets(dataset.task, count, is_standardized)
     try:
-        return add_head(net, shapes, targets, rows)
+        return add_head(net, shapes, targets, rows, isinstance(dataset.inputs, NamedArrays))
     except OwnModelError as error:
         raise ConfigError(
             f"{error} It is {shown_name(builder.name)}, on {dataset.source}."
