@@ -6,6 +6,7 @@ Keras for classes as numbers (`sparse_…`) gets them as such.
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -113,7 +114,7 @@ def own_loss(name: str, activation: str = "") -> keras.losses.Loss:
         return _OwnLoss(loss.call, loss.name, True) if _is_sparse(loss) else loss
     loss = _instance(name, "loss", keras.losses.Loss)
     if not isinstance(loss, keras.losses.Loss):
-        return _OwnLoss(loss, getattr(loss, "__name__", "loss"), _is_sparse(loss))
+        return _OwnLoss(loss, _name_of(loss, "loss"), _is_sparse(loss))
     from_logits = getattr(loss, "from_logits", None)
     if from_logits is not None and from_logits != bool(activation):
         outputs = "logits" if activation else "probabilities"
@@ -141,7 +142,7 @@ def own_metric(name: str, activation: str = "") -> keras.metrics.Metric:
         return _OwnMetric(metric, activation, is_sparse) if activation or is_sparse else metric
     metric = _instance(name, "metrics", keras.metrics.Metric)
     if not isinstance(metric, keras.metrics.Metric):
-        metric = keras.metrics.MeanMetricWrapper(metric, getattr(metric, "__name__", "metric"))
+        metric = keras.metrics.MeanMetricWrapper(metric, _name_of(metric, "metric"))
     return _OwnMetric(metric, "", True) if _is_sparse(metric) else metric
 
 
@@ -211,6 +212,11 @@ def _called(name: str, kind: str, function: Any) -> Any:
             f"{kind} must name what needs no arguments. "
             f"Received: {name}, which raised {describe_error(error)}"
         ) from None
+
+
+def _name_of(function: Any, default: str) -> str:
+    """Return the name of a function as TensorFlow takes it: `<lambda>` is `lambda`."""
+    return re.sub(r"[^A-Za-z0-9_.]", "", getattr(function, "__name__", "")) or default
 
 
 def _class_of(module: Any, name: str) -> Any:
