@@ -5,17 +5,18 @@ import functools
 import keras
 import pytest
 
-from app.runs import train
+from app.errors import ConfigError
+from app.runs import resume, train
 
 
 def squared(targets, outputs, factor=1.0):
     return factor * keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
 
 
-def quick(output, callbacks=(), **settings):
+def quick(output, passed=(), model=None, **settings):
     """Train two epochs on iris."""
     settings = {"epochs": 2, **settings}
-    return train(settings, output, callbacks, figures=False, model=build, data="iris")
+    return train(settings, output, passed, figures=False, model=model or build, data="iris")
 
 
 def build():
@@ -33,3 +34,36 @@ def test_a_function_of_any_name_can_be_a_loss_and_a_metric(function, name, tmp_p
     run = quick(tmp_path, loss=function, metrics=[function])
     header = (run.folder / "history.csv").read_text().partition("\n")[0].split(",")
     assert name in header
+
+
+class Ends(keras.callbacks.Callback):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "received"),
+    [
+        (Ends(None), "Ends, which is not in a list"),
+        ([Ends], r"the class Ends in the list\. Make an object of it: Ends\("),
+        (["tensorboard"], "'tensorboard' in the list"),
+        (None, "None"),
+    ],
+)
+def test_callbacks_that_are_none_are_told_before_there_is_a_run_folder(
+    callbacks, received, tmp_path
+):
+    message = "callbacks must be a list of objects of keras.callbacks.Callback. Received: "
+    with pytest.raises(ConfigError, match=message + received):
+        quick(tmp_path / "runs", callbacks)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_resumed_run_takes_callbacks_only_as_well(tmp_path):
+    with pytest.raises(ConfigError, match="Received: the class Ends in the list"):
+        resume(tmp_path, [Ends])

@@ -42,7 +42,7 @@ from app.training.history_file import HistoryFile
 from app.training.job import Job
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken, rows_beside
-from app.training.own_losses import own_callback
+from app.training.own_losses import check_callbacks, own_callback
 from app.training.own_models import (
     Builder,
     build_with_head,
@@ -115,8 +115,8 @@ def train(  # noqa: PLR0913 - most callers give one or two
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
         ConfigError: head, loss, threshold and targets contradict each other, the backbone cannot be
-            built, the model to start from has another architecture, or the batch size is not a
-            multiple of the number of devices.
+            built, the model to start from has another architecture, the batch size is not a
+            multiple of the number of devices, or `callbacks` is no list of callbacks.
         RunError: the folder cannot be written, the loss is no longer finite, or the processes of
             the team have different settings or data.
         Interrupted: SIGINT or SIGTERM stopped the run. The message says how to resume it, or that
@@ -127,6 +127,7 @@ def train(  # noqa: PLR0913 - most callers give one or two
         >>> run.metrics["test"]["accuracy"]
         >>> run = train({"epochs": 3}, model=build, data=(x, y))
     """
+    check_callbacks(callbacks)
     config = _configured(config, model, data)
     family_named(config.family).check_file(config.data)
     team = team or alone()
@@ -246,8 +247,8 @@ def resume(
 
     Raises:
         DataError: the data source cannot be used.
-        ConfigError: the batch size is not a multiple of the number of devices; or a setting must
-            not change, or leaves nothing to train.
+        ConfigError: the batch size is not a multiple of the number of devices; `callbacks` is no
+            list of callbacks; or a setting must not change, or leaves nothing to train.
         RunError: the folder is not a run of this version, its data has changed, its checkpoint is
             missing or damaged, or another process is training it.
         Interrupted: SIGINT or SIGTERM stopped the run again.
@@ -255,6 +256,7 @@ def resume(
     Examples:
         >>> resume("runs/digits/20260101-120000", settings={"epochs": 40})
     """
+    check_callbacks(callbacks)
     team, settings = team or alone(), settings or {}
     run = read_run_to_train(Path(folder), settings)
     if run.is_finished:

@@ -16,6 +16,7 @@ import numpy as np
 from app.config.keras_names import keras_name
 from app.errors import ConfigError
 from app.system.user_code import describe_error, is_reference, load_object, shown_name
+from serving.errors import one_line
 
 # The function that turns logits into probabilities, by name.
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -161,6 +162,28 @@ def own_callback(name: str) -> keras.callbacks.Callback:
             f"Received: {name}, of the type {type(found).__name__}."
         )
     return found
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Require what `keras.Model.fit` takes as callbacks.
+
+    Raises:
+        ConfigError: it is no list or tuple, or something in it is no callback.
+    """
+    rule = "callbacks must be a list of objects of keras.callbacks.Callback. Received:"
+    if not isinstance(callbacks, list | tuple):
+        kind = type(callbacks).__name__
+        is_one = isinstance(callbacks, keras.callbacks.Callback)
+        received = f"{kind}, which is not in a list" if is_one else f"{callbacks!r:.60}"
+        raise ConfigError(f"{rule} {one_line(received)}.")
+    for each in callbacks:
+        if inspect.isclass(each):
+            name = each.__name__
+            raise ConfigError(
+                f"{rule} the class {name} in the list. Make an object of it: {name}(…)."
+            )
+        if not isinstance(each, keras.callbacks.Callback):
+            raise ConfigError(f"{rule} {one_line(f'{each!r:.60}')} in the list.")
 
 
 def try_out(name: str, kind: str, compute: Callable[[Any, Any], Any], units: int) -> None:
