@@ -1,11 +1,12 @@
 """Own losses, metrics and callbacks that are unusual or go wrong: what works, and what is said."""
 
 import functools
+import sys
 
 import keras
 import pytest
 
-from app.errors import ConfigError
+from app.errors import ConfigError, OwnCodeError
 from app.runs import resume, train
 
 
@@ -46,6 +47,21 @@ class Ends(keras.callbacks.Callback):
             raise self.error
 
 
+def ends(*_):
+    sys.exit("no licence")
+
+
+class EndsInFit(keras.layers.Layer):
+    def call(self, inputs, training=False):
+        if training:
+            sys.exit(3)
+        return inputs
+
+
+def build_ending():
+    return keras.Sequential([keras.Input((4,)), EndsInFit(), keras.layers.Dense(3)])
+
+
 @pytest.mark.parametrize(
     ("callbacks", "received"),
     [
@@ -67,3 +83,30 @@ def test_callbacks_that_are_none_are_told_before_there_is_a_run_folder(
 def test_a_resumed_run_takes_callbacks_only_as_well(tmp_path):
     with pytest.raises(ConfigError, match="Received: the class Ends in the list"):
         resume(tmp_path, [Ends])
+
+
+def test_a_callback_that_ends_python_is_told_in_one_line(tmp_path):
+    message = "A callback must not raise. Received: Ends in epoch 1, SystemExit in line .*: 3. "
+    with pytest.raises(OwnCodeError, match=message):
+        quick(tmp_path, [Ends(SystemExit(3))])
+    (folder,) = tmp_path.glob("*/*")
+    assert "SystemExit" in (folder / "error.txt").read_text()
+
+
+def test_an_interrupt_in_a_callback_stays_one(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        quick(tmp_path, [Ends(KeyboardInterrupt())])
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"loss": ends}, ConfigError, "loss must take .* SystemExit in line .*: no licence"),
+        ({"callbacks": f"{__name__}:ends"}, ConfigError, "SystemExit in line .*: no licence"),
+        ({"model": ends}, ConfigError, "The function must build .* SystemExit in line .*licence"),
+        ({"model": build_ending}, OwnCodeError, "build_ending. .* SystemExit in line .*: 3"),
+    ],
+)
+def test_code_that_ends_python_is_told_in_one_line(settings, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        quick(tmp_path, **settings)

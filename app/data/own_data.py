@@ -55,7 +55,7 @@ def data_of_code(reference: str) -> Any:
         return found
     try:
         return found()
-    except Exception as error:  # whatever the function raises
+    except (Exception, SystemExit) as error:  # whatever the function raises
         raise DataError(
             f"data must be a function without arguments that returns {_FORMS}. Received: "
             f"{reference}, which raised "

@@ -38,7 +38,7 @@ def naming_own_code(
         yield
     except HornbillError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         when = f"in epoch {len(history) + 1}"
         callback = _callback_in(error, callbacks)
         if callback is not None:

@@ -202,7 +202,7 @@ def try_out(name: str, kind: str, compute: Callable[[Any, Any], Any], units: int
     try:
         found = compute(keras.ops.convert_to_tensor(nothing), keras.ops.convert_to_tensor(nothing))
         number = np.asarray(keras.ops.convert_to_numpy(found), np.float32)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigError(
             f"{kind} must take targets and outputs, float32 (batch, {units}). "
             f"Received: {shown_name(name)}, which raised {describe_error(error)}"
@@ -230,7 +230,7 @@ def _instance(name: str, kind: str, base: type) -> Any:
 def _called(name: str, kind: str, function: Any) -> Any:
     try:
         return function()
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigError(
             f"{kind} must name what needs no arguments. "
             f"Received: {name}, which raised {describe_error(error)}"

@@ -94,7 +94,7 @@ class Builder:
                 return self.function(**arguments)
         except ConfigError:
             raise
-        except Exception as error:  # whatever the function raises
+        except (Exception, SystemExit) as error:  # whatever the function raises
             given = ", ".join(f"{name}={value}" for name, value in arguments.items())
             raise ConfigError(
                 "The function must build a Keras model. "
@@ -118,7 +118,7 @@ class Builder:
         inputs = keras.Input(shape, dtype=dtype, name="inputs")
         try:
             return keras.Model(inputs, model(inputs))
-        except Exception as error:  # whatever the model's `call` raises
+        except (Exception, SystemExit) as error:  # whatever the model's `call` raises
             raise ConfigError(
                 f"The model must take the data, {dtype} {(None, *shape)}. "
                 f"Received: {self.name}, which raised {describe_error(error)}"
