@@ -4,6 +4,7 @@ HornbillError
 └── AppError (also a ValueError)
     ├── BatchError     a batch job cannot start or continue
     ├── ConfigError    a setting is unknown or out of range
+    │   └── OwnSettingError   code of the user that a setting names raised an error
     ├── DataError      a data source cannot be used
     ├── RunError       a run cannot start or continue, or its folder is missing or changed
     │   └── OwnCodeError   code of the user raised an error while training
@@ -25,6 +26,10 @@ class BatchError(AppError):
 
 class ConfigError(AppError):
     """A setting is unknown, mistyped or out of range."""
+
+
+class OwnSettingError(ConfigError):
+    """A callback, loss or metric of the user raised an error when it was made or tried out."""
 
 
 class DataError(AppError):

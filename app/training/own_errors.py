@@ -12,9 +12,6 @@ from app.errors import OwnCodeError
 from app.system.user_code import describe_error, is_reference, shown_name
 from serving.errors import HornbillError
 
-# Packages whose callbacks are not a user's.
-_OURS = ("app.", "keras.")
-
 
 @contextlib.contextmanager
 def naming_own_code(
@@ -24,6 +21,8 @@ def naming_own_code(
     is_streamed: bool,
 ) -> Iterator[None]:
     """Turn what a user's callback, model, loss, metric or pipeline raises into one line.
+
+    What a callback of `app` raises is not the user's, such as the end of a trial that is poor.
 
     Args:
         config: configuration of the run.
@@ -39,8 +38,10 @@ def naming_own_code(
     except HornbillError:
         raise
     except (Exception, SystemExit) as error:
+        if _callback_in(error, [each for each in callbacks if _is_ours(each)]) is not None:
+            raise
         when = f"in epoch {len(history) + 1}"
-        callback = _callback_in(error, callbacks)
+        callback = _callback_in(error, [each for each in callbacks if not _is_of_keras(each)])
         if callback is not None:
             name = type(callback).__name__
             raise OwnCodeError(
@@ -62,14 +63,22 @@ def _own_code(config: RunConfig, is_streamed: bool) -> list[str]:
     return [*code, "the pipeline"] if is_streamed else code
 
 
+def _is_ours(callback: keras.callbacks.Callback) -> bool:
+    return type(callback).__module__.startswith("app.")
+
+
+def _is_of_keras(callback: keras.callbacks.Callback) -> bool:
+    return type(callback).__module__.startswith("keras.")
+
+
 def _callback_in(
     error: BaseException, callbacks: Sequence[keras.callbacks.Callback]
 ) -> keras.callbacks.Callback | None:
-    """Return the callback of a user one of whose methods is in the traceback of an error."""
-    own = {id(each): each for each in callbacks if not type(each).__module__.startswith(_OURS)}
+    """Return the callback one of whose methods is in the traceback of an error."""
+    sought = {id(each): each for each in callbacks}
     trace = error.__traceback__
     while trace is not None:
-        found = own.get(id(trace.tb_frame.f_locals.get("self")))
+        found = sought.get(id(trace.tb_frame.f_locals.get("self")))
         if found is not None:
             return found
         trace = trace.tb_next

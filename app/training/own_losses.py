@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from app.config.keras_names import keras_name
-from app.errors import ConfigError
+from app.errors import ConfigError, OwnSettingError
 from app.system.user_code import describe_error, is_reference, load_object, shown_name
 from serving.errors import one_line
 
@@ -196,17 +196,18 @@ def try_out(name: str, kind: str, compute: Callable[[Any, Any], Any], units: int
         units: number of outputs.
 
     Raises:
-        ConfigError: it raises an error, or returns no numbers.
+        OwnSettingError: it raises an error.
+        ConfigError: it returns no number.
     """
     nothing = np.full((2, units), 0.5, np.float32)
     try:
         found = compute(keras.ops.convert_to_tensor(nothing), keras.ops.convert_to_tensor(nothing))
         number = np.asarray(keras.ops.convert_to_numpy(found), np.float32)
     except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise ConfigError(
+        raise OwnSettingError(
             f"{kind} must take targets and outputs, float32 (batch, {units}). "
             f"Received: {shown_name(name)}, which raised {describe_error(error)}"
-        ) from None
+        ) from error
     if number.ndim:
         raise ConfigError(
             f"{kind} must give one number. "
@@ -231,10 +232,10 @@ def _called(name: str, kind: str, function: Any) -> Any:
     try:
         return function()
     except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise ConfigError(
+        raise OwnSettingError(
             f"{kind} must name what needs no arguments. "
             f"Received: {name}, which raised {describe_error(error)}"
-        ) from None
+        ) from error
 
 
 def _name_of(function: Any, default: str) -> str:

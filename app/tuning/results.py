@@ -32,8 +32,8 @@ class Row:
 
     Attributes:
         number: number of the trial, from 0.
-        state: `finished`, `pruned`, `failed` (with an exception that nobody foresaw), `lost` (its
-            worker ended) or `running`.
+        state: `finished`, `pruned`, `failed` (by own code or an exception that nobody foresaw),
+            `lost` (its worker ended) or `running`.
         settings: value of each searched setting.
         loss: validation loss; None unless the trial finished.
         score: validation score; None unless the trial finished.

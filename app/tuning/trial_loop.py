@@ -20,11 +20,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from app.data.datasets import Dataset
-from app.errors import ConfigError, DataError, RunError, TuningError
+from app.errors import ConfigError, TuningError
 from app.runs.train import load_run_data
 
 from .definition import Definition, read_definition
-from .failures import is_hopeless, note_failure
+from .failures import is_failure, is_hopeless, note_failure
 from .samplers import make_sampler
 from .search_space import dimensions
 from .storage import StudyLocation, load_study
@@ -130,7 +130,7 @@ def work(
 def may_begin(study: optuna.Study, definition: Definition) -> bool:
     """Return whether the time is not over, and a trial is queued or allowed by the budget.
 
-    None may begin once the first trials have all failed with the same unforeseen exception.
+    None may begin once the first trials have all failed with the same type of exception.
     """
     budget = definition.budget
     if budget.minutes and time.time() >= study.user_attrs[BEGUN] + 60 * budget.minutes:
@@ -252,13 +252,11 @@ def _run_trial(
         outcome = evaluate(definition.configure(trial.params), data, [report])
     except (TuningError, UpdateFinishedTrialError):  # say nothing about the values of the trial
         raise
-    except (optuna.TrialPruned, ConfigError, DataError, RunError) as error:
+    except Exception as error:
         # Values that cannot be trained count as poor, so that the search learns to avoid them.
         end: dict[str, Any] = {"state": TrialState.PRUNED}
-        trial.set_user_attr("reason", str(error))
-    except Exception as error:
-        end = {"state": TrialState.PRUNED}
-        trial.set_user_attr("reason", note_failure(trial, error))
+        reason = note_failure(trial, error) if is_failure(error) else str(error)
+        trial.set_user_attr("reason", reason)
     else:
         end = {"values": outcome.loss}
         trial.set_user_attr("score", outcome.score)

@@ -1,0 +1,124 @@
+"""Searches in which own code raises, no trial finishes or the refit fails: what is kept."""
+
+import contextlib
+import csv
+
+import optuna
+import pytest
+
+from app.commands.cli import main
+from app.errors import TuningError
+from app.tuning.definition import make_definition
+from app.tuning.search import Observer, tune
+
+RATE = {"optimizer.learning_rate": "log:1e-2..1"}
+CODE = """
+import sys
+from pathlib import Path
+
+import keras
+
+calls = Path(__file__).with_suffix(".calls")
+
+
+def count():
+    calls.touch()
+    calls.write_text(calls.read_text() + "x")
+    return len(calls.read_text())
+
+
+class Even(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if count() % 2 == 0:
+            raise RuntimeError("even")
+
+
+class Always(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        sys.exit(f"always {count()}")
+
+
+class Third(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        if count() == 3:
+            raise RuntimeError("third")
+
+
+def later(targets, outputs):
+    if count() > 3:
+        raise RuntimeError("later")
+    return keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
+
+
+def squared(targets, outputs):
+    return keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
+"""
+
+
+@pytest.fixture
+def code(tmp_path):
+    """A module of a name of its own, whose functions count their calls in a file."""
+    path = tmp_path / f"hornbill_{tmp_path.name}.py"
+    path.write_text(CODE)
+    return path
+
+
+def definition_of(trials, declared=RATE, **settings):
+    settings = {"epochs": 1, "batch_size": 64, **settings}
+    return make_definition("softmax", declared, {"trials": trials}, settings=settings)
+
+
+def table_of(folder):
+    with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def folder_in(output):
+    (folder,) = (output / "softmax").iterdir()
+    return folder
+
+
+def test_a_trial_whose_callback_raises_has_failed(code, tmp_path, capsys):
+    output = tmp_path / "tunes"
+    options = ["--trials", "4", "--search", "optimizer.learning_rate=log:1e-2..1"]
+    settings = ["--set", "epochs=1", "--set", f"callbacks={code}:Even", "--output", str(output)]
+    # The refit is the fifth training.
+    with contextlib.suppress(SystemExit):
+        main(["tune", "softmax", *options, *settings])
+    printed = capsys.readouterr()
+    line = "A callback must not raise. Received: Even in epoch 1, RuntimeError in line"
+    assert "4 (2 finished, 0 pruned, 0 lost, 2 failed)" in printed.out
+    assert f"failed:     trial 1, {line}" in printed.out
+    assert f"trial 1 failed: {line}" in printed.err
+    folder = folder_in(output)
+    states = {row["trial"]: (row["state"], row["reason"][: len(line)]) for row in table_of(folder)}
+    assert states["3"] == ("failed", line)
+    assert line in (folder / "report.html").read_text()
+    text = (folder / "tracebacks" / "trial-1.txt").read_text()
+    assert 'raise RuntimeError("even")' in text
+
+
+def test_a_search_whose_trials_all_end_by_own_code_ends_after_three(code, tmp_path):
+    message = r"Received: 3 trials that ended with A callback must not raise.*: always 3\. "
+    with pytest.raises(TuningError, match=message):
+        tune(definition_of(9, callbacks=f"{code}:Always"), tmp_path / "tunes")
+
+
+def test_a_trial_whose_loss_raises_before_its_first_epoch_has_failed(code, tmp_path):
+    with pytest.raises(TuningError, match="3 trials that ended with loss must take targets"):
+        tune(definition_of(9, loss=f"{code}:later"), tmp_path / "tunes")
+
+
+def test_pruning_and_values_that_cannot_be_trained_are_no_failures_of_an_own_loss(code, tmp_path):
+    ends = iter([optuna.TrialPruned("poor"), None, None, None])
+
+    def on_progress():
+        if (error := next(ends, None)) is not None:
+            raise error
+
+    observer = Observer(lambda *_: contextlib.nullcontext(on_progress))
+    tuned = tune(definition_of(2, loss=f"{code}:squared"), tmp_path / "tunes", observer=observer)
+    assert [(row.state, row.reason) for row in tuned.search.rows] == [
+        ("pruned", "poor"),
+        ("finished", ""),
+    ]
