@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -386,7 +387,7 @@ def test_a_search_whose_first_trials_all_fail_alike_ends_and_says_so(tmp_path):
     )
     with pytest.raises(TuningError, match=message) as raised:
         tune(definition_of({"trials": 9}), tmp_path, observer=observer)
-    path = Path(str(raised.value).rpartition(" in ")[2].rstrip("."))
+    path = Path(re.search(r"The traceback is in (.*\.txt)\.", str(raised.value))[1])
     assert path.read_text().rstrip().endswith("there")
     assert path.name == "trial-2.txt"
 
@@ -739,8 +740,13 @@ def test_the_error_of_an_unknown_study_lists_those_of_the_database(tmp_path):
 def test_a_search_without_a_finished_trial_states_why(tmp_path):
     definition = definition_of({"trials": 1}, {"l2": "uniform:1e38..2e38"}, epochs=1)
     message = "No trial of the search finished. The last reason: The loss must stay finite"
-    with pytest.raises(TuningError, match=message):
+    with pytest.raises(TuningError, match=message) as raised:
         tune(definition, tmp_path)
+    (folder,) = (tmp_path / "softmax").iterdir()
+    assert str(raised.value).endswith(f"The trials are in {folder / 'trials.csv'}.")
+    (row,) = csv.DictReader((folder / "trials.csv").read_text().splitlines())
+    assert row["state"] == "pruned"
+    assert row["reason"].startswith("The loss must stay finite")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import optuna
 import pytest
 
 from app.commands.cli import main
-from app.errors import TuningError
+from app.errors import RunError, TuningError
 from app.tuning.definition import make_definition
-from app.tuning.search import Observer, tune
+from app.tuning.search import Observer, join, tune
 
 RATE = {"optimizer.learning_rate": "log:1e-2..1"}
 CODE = """
@@ -100,8 +100,11 @@ def test_a_trial_whose_callback_raises_has_failed(code, tmp_path, capsys):
 
 def test_a_search_whose_trials_all_end_by_own_code_ends_after_three(code, tmp_path):
     message = r"Received: 3 trials that ended with A callback must not raise.*: always 3\. "
-    with pytest.raises(TuningError, match=message):
+    with pytest.raises(TuningError, match=message) as raised:
         tune(definition_of(9, callbacks=f"{code}:Always"), tmp_path / "tunes")
+    folder = folder_in(tmp_path / "tunes")
+    assert str(raised.value).endswith(f"The trials are in {folder / 'trials.csv'}.")
+    assert [row["state"] for row in table_of(folder)] == ["failed"] * 3
 
 
 def test_a_trial_whose_loss_raises_before_its_first_epoch_has_failed(code, tmp_path):
@@ -122,3 +125,20 @@ def test_pruning_and_values_that_cannot_be_trained_are_no_failures_of_an_own_los
         ("pruned", "poor"),
         ("finished", ""),
     ]
+
+
+def test_a_refit_that_fails_keeps_the_trials_and_is_repeated_by_join(code, tmp_path):
+    message = "The refit of the best trial failed: A callback must not raise. Received: Third in"
+    with pytest.raises(RunError, match=message) as raised:
+        tune(definition_of(2, callbacks=f"{code}:Third"), tmp_path / "tunes")
+    folder = folder_in(tmp_path / "tunes")
+    assert "train --resume" not in str(raised.value)
+    assert str(raised.value).endswith(
+        f"trials.csv and best.toml are in {folder}. Resume with: hornbill tune --join {folder}"
+    )
+    assert [row["state"] for row in table_of(folder)] == ["finished"] * 2
+    assert (folder / "figures" / "history.png").exists()
+    assert not (folder / "report.html").exists()
+    joined = join(str(folder))  # the fourth training is the refit
+    assert joined.refit.is_finished
+    assert (folder / "report.html").exists()

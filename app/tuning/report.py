@@ -16,7 +16,7 @@ from serving.written_numbers import metric_name, write_score
 from .definition import Definition
 from .figures import draw_search
 from .learning_curve_advice import Diagnosis, diagnose_epochs, diagnose_sizes
-from .results import SearchResult, format_setting, sorted_rows, write_table
+from .results import Row, SearchResult, format_setting, sorted_rows, write_table
 from .search_space import dimensions
 from .trials import LOSSES, metric_in_place_of_loss
 
@@ -35,14 +35,44 @@ _CAPTIONS = {
 }
 
 
-def write_results(
-    folder: Path, study: optuna.Study, definition: Definition, result: SearchResult, refit: Run
-) -> tuple[str, ...]:
-    """Write `trials.csv`, `figures/` and last `report.html`.
+def write_trials(folder: Path, rows: tuple[Row, ...], task: str) -> None:
+    """Write `trials.csv`, unless there is no trial.
+
+    Args:
+        folder: folder of the search.
+        rows: the trials.
+        task: `multiclass`, `multilabel` or `regression`.
+    """
+    if rows:
+        write_table(rows, LOSSES[task], SCORES[task], folder / TABLE)
+
+
+def draw_trials(
+    folder: Path, study: optuna.Study, definition: Definition, result: SearchResult, task: str
+) -> None:
+    """Write the figures of the trials to `figures/`.
 
     Args:
         folder: folder of the search.
         study: the search in Optuna's storage.
+        definition: definition of the search.
+        result: trials and the best one.
+        task: `multiclass`, `multilabel` or `regression`.
+    """
+    drawn = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
+    metric = metric_in_place_of_loss([field.key for field in definition.space], task)
+    reported = f"one minus validation {metric_name(metric)}" if metric else "validation loss"
+    space = dimensions(definition.space)
+    draw_search(result, drawn, space, LOSSES[task], reported, folder / FIGURES)
+
+
+def write_report(
+    folder: Path, definition: Definition, result: SearchResult, refit: Run
+) -> tuple[str, ...]:
+    """Write `report.html`, with the figures that are there.
+
+    Args:
+        folder: folder of the search.
         definition: definition of the search.
         result: trials and the best one.
         refit: run with the best settings.
@@ -52,14 +82,8 @@ def write_results(
         trials, since a model that is hardly tuned says little of its data.
     """
     task = refit.data["task"]
-    loss, score = LOSSES[task], SCORES[task]
-    write_table(result.rows, loss, score, folder / TABLE)
-    drawn = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
-    metric = metric_in_place_of_loss([field.key for field in definition.space], task)
-    reported = f"one minus validation {metric_name(metric)}" if metric else "validation loss"
-    draw_search(result, drawn, dimensions(definition.space), loss, reported, folder / FIGURES)
     diagnoses = () if result.withheld else diagnose_run(refit)
-    _write_page(folder, definition, result, refit, (loss, score), diagnoses)
+    _write_page(folder, definition, result, refit, (LOSSES[task], SCORES[task]), diagnoses)
     return tuple(diagnosis.text for diagnosis in diagnoses)
 
 

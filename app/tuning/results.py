@@ -80,19 +80,24 @@ class SearchResult:
         return ", ".join(f"{self.count(state)} {state}" for state in states)
 
 
+def read_rows(study: optuna.Study, definition: Definition) -> tuple[Row, ...]:
+    """Return the trials of a search so far, by number."""
+    trials = [t for t in study.get_trials(deepcopy=False) if t.state in _STATES]
+    names = set(dimensions(definition.space))  # a worker may have died while it sampled values
+    return tuple(
+        _row(t, definition)
+        for t in trials
+        if names <= t.params.keys() and SURPLUS not in t.user_attrs
+    )
+
+
 def read_search_result(study: optuna.Study, definition: Definition) -> SearchResult:
     """Return the results of a search so far.
 
     Raises:
         TuningError: no trial finished.
     """
-    trials = [t for t in study.get_trials(deepcopy=False) if t.state in _STATES]
-    names = set(dimensions(definition.space))  # a worker may have died while it sampled values
-    rows = tuple(
-        _row(t, definition)
-        for t in trials
-        if names <= t.params.keys() and SURPLUS not in t.user_attrs
-    )
+    rows, names = read_rows(study, definition), dimensions(definition.space)
     done = [row for row in rows if row.loss is not None]
     if not done:
         reasons = [row.reason for row in rows if row.reason] or ["no trial was started"]

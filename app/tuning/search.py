@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from app.config.chosen_defaults import choose_defaults
+from app.config.families import task_of
 from app.config.run_config import config_toml, flat_config
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source
@@ -26,13 +27,14 @@ from app.system.locks import exclusive_lock
 from app.system.signals import Interrupted
 from app.training.model_sizes import image_size_taken
 from app.training.preprocessing import adapt
+from serving.errors import HornbillError
 
 from .default_space import default_space
 from .definition import Definition, checked, definition_toml
 from .failures import keep_tracebacks
 from .local_workers import run_workers
-from .report import REPORT, write_results
-from .results import SearchResult, read_search_result
+from .report import REPORT, TABLE, draw_trials, write_report, write_trials
+from .results import SearchResult, read_rows, read_search_result
 from .samplers import grid, make_sampler
 from .search_space import parse_space, place_settings
 from .storage import (
@@ -47,6 +49,7 @@ from .trial_loop import (
     BEGUN,
     DATA,
     DEFINITION,
+    TASK,
     OnProgress,
     ignore_progress,
     may_begin,
@@ -138,7 +141,7 @@ def tune(
         ConfigError: head, loss and targets contradict each other.
         TuningError: the space does not suit the method, the storage does not respond, or no trial
             finished.
-        RunError: the folder cannot be written.
+        RunError: the folder cannot be written, or the refit failed; then `join` trains it again.
 
     Examples:
         >>> tune(make_definition("features", {}, {"trials": 20})).search.best.settings
@@ -286,6 +289,7 @@ def _begin(
     attributes = {
         DEFINITION: definition_toml(definition),
         DATA: dataset.sha256(),
+        TASK: dataset.task,
         BEGUN: time.time(),
     }
     study = create_study(location, attributes)
@@ -337,33 +341,57 @@ def _has_running_trials(study: optuna.Study) -> bool:
 def _finish(
     folder: Path, study: optuna.Study, definition: Definition, observer: Observer
 ) -> TuningResult:
-    """Write the best settings, refit, and finally write the report, which marks the end.
+    """Write the trials and the best settings, refit, and write the report, which marks the end.
 
     Raises:
         TuningError: no trial finished.
-        RunError: the folder cannot be written.
+        RunError: the folder cannot be written, or the refit failed.
     """
+    # Searches of earlier versions do not say what their targets are.
+    task = study.user_attrs.get(TASK) or task_of(definition.base.model)
     try:
-        keep_tracebacks(folder, study)
-        return _write_finished(folder, study, definition, observer)
+        result = _write_trials(folder, study, definition, task)
+        refit = _refit(folder, result, observer)
+        diagnosis = write_report(folder, definition, result, refit)
     except OSError as error:
         raise RunError(f"{unwritable(folder, error)} {_join_hint(str(folder))}") from None
+    return TuningResult(folder, result, refit, diagnosis)
 
 
-def _write_finished(
-    folder: Path, study: optuna.Study, definition: Definition, observer: Observer
-) -> TuningResult:
-    result = read_search_result(study, definition)
+def _write_trials(
+    folder: Path, study: optuna.Study, definition: Definition, task: str
+) -> SearchResult:
+    """Write all that is known before the refit."""
+    write_trials(folder, read_rows(study, definition), task)
+    try:
+        keep_tracebacks(folder, study)
+        result = read_search_result(study, definition)
+    except TuningError as error:
+        if not (folder / TABLE).exists():  # there was no trial
+            raise
+        ending = f"{str(error).rstrip('.')}. The trials are in {folder / TABLE}."
+        raise TuningError(ending) from None
     (folder / BEST).write_text(config_toml(result.config), "utf-8")
+    draw_trials(folder, study, definition, result, task)
+    return result
+
+
+def _refit(folder: Path, result: SearchResult, observer: Observer) -> Run:
     shutil.rmtree(folder / REFIT, ignore_errors=True)  # left by an interrupted refit
     sizes = result.config.training.train_sizes or (() if result.withheld else _TRAIN_SIZES)
     training = replace(result.config.training, train_sizes=sizes)
     config = replace(result.config, training=training)
-    with observer.refit() as callbacks:
-        # On one device, like the trials.
-        refit = train(config, folder / REFIT, callbacks, Team())
-    diagnosis = write_results(folder, study, definition, result, refit)
-    return TuningResult(folder, result, refit, diagnosis)
+    try:
+        with observer.refit() as callbacks:
+            # On one device, like the trials.
+            return train(config, folder / REFIT, callbacks, Team())
+    except HornbillError as error:
+        # The command that resumes the run is of no use: the next refit begins anew.
+        reason = str(error).partition(" Resume with: ")[0].rstrip(".")
+        raise RunError(
+            f"The refit of the best trial failed: {reason}. {TABLE} and {BEST} are in {folder}. "
+            f"{_join_hint(str(folder))}"
+        ) from error.__cause__
 
 
 @contextlib.contextmanager

@@ -30,8 +30,9 @@ from .search_space import dimensions
 from .storage import StudyLocation, load_study
 from .trials import Report, TrialData, evaluate, make_trial_data
 
-# Attributes of a search: its definition as TOML, the hash of its data, and its start in seconds.
-DEFINITION, DATA, BEGUN = "definition", "data_sha256", "begun"
+# Attributes of a search: its definition as TOML, the hash and the task of its data, and its start
+# in seconds.
+DEFINITION, DATA, TASK, BEGUN = "definition", "data_sha256", "task", "begun"
 # Marks a trial that two workers began at the same time when the budget had room for only one.
 SURPLUS = "surplus"
 _HEARTBEAT_S, _STALE_S = 10.0, 60.0
