@@ -6,7 +6,8 @@ import sys
 import keras
 import pytest
 
-from app.errors import ConfigError, OwnCodeError
+from app.config import make_config
+from app.errors import ConfigError, OwnCodeError, RunError
 from app.runs import resume, train
 
 
@@ -110,3 +111,39 @@ def test_an_interrupt_in_a_callback_stays_one(tmp_path):
 def test_code_that_ends_python_is_told_in_one_line(settings, error, message, tmp_path):
     with pytest.raises(error, match=message):
         quick(tmp_path, **settings)
+
+
+def not_a_number(targets, outputs):
+    return squared(targets, outputs) * float("nan")
+
+
+def build_wild():
+    wild = keras.initializers.Constant(float("nan"))
+    return keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, kernel_initializer=wild, activation="softmax")]
+    )
+
+
+NO_STEP = "in step 1 of epoch 1, .* No step was taken yet: "
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        (
+            {"loss": not_a_number},
+            "mend the loss test_app_own_code:not_a_number or the initial weights of",
+        ),
+        ({"model": build_wild}, r"mend the initial weights of test_app_own_code:build_wild\.$"),
+    ],
+)
+def test_a_loss_that_is_not_finite_from_the_start_is_blamed_on_own_code(settings, cause, tmp_path):
+    with pytest.raises(RunError, match=NO_STEP + cause):
+        quick(tmp_path, **settings)
+
+
+def test_a_family_with_an_own_loss_may_have_either_cause(tmp_path):
+    config = make_config("softmax", {"epochs": 1, "loss": not_a_number})
+    cause = "mend the loss test_app_own_code:not_a_number, or lower initializer_stddev, l1, l2,"
+    with pytest.raises(RunError, match=NO_STEP + cause):
+        train(config, tmp_path, figures=False)

@@ -367,6 +367,10 @@ def growing():
         yield np.zeros((1, size), np.float32), np.zeros(1, np.int64)
 
 
+def with_nan(y):
+    return np.where(np.arange(150) == 5, np.nan, y)
+
+
 def failing():
     yield np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
     raise OSError("disk gone")
@@ -412,6 +416,10 @@ GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.in
         (lambda: (X / 0, Y), "must be finite. Received: x with NaN or infinity in sample 0"),
         (lambda: (X, Y - 1), "whole numbers from 0 on. Received: -1"),
         (lambda: (X[:0], Y[:0]), "must hold samples. Received: none"),
+        (lambda: (X, 0 * Y), "none of '1'. Number the classes from 0 without gaps, at least two"),
+        (lambda: (X, 7 * (Y > 1)), "none of '1'. Number the classes from 0 without gaps"),
+        (lambda: (X, with_nan(Y)), "Targets must be finite numbers. Received: NaN .* in sample 5"),
+        (lambda: (X, with_nan(Y > 1)), "Targets must be finite .* in sample 5"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")
@@ -434,6 +442,8 @@ def test_a_generator_without_end_is_stopped(tmp_path):
 def test_other_data_is_refused_with_its_value(code):
     with pytest.raises(ConfigError, match=r"arrays \(x, y\) or a tf.data.Dataset. .* data=5"):
         make_config(net(code, "build"), data=5)
+    with pytest.raises(ConfigError, match=r"Received: data=ndarray float64 \(150, 4\)\.$"):
+        make_config(net(code, "build"), data=X)
     with pytest.raises(DataError, match="raised ZeroDivisionError in line"):
         train(model=net(code, "build"), data=f"{code}/hornbill_data.py:broken")
 

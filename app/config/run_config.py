@@ -14,7 +14,7 @@ from typing import Any
 from app.errors import ConfigError
 from app.system.user_code import absolute_reference, is_reference, reference_to
 from models.checks import check_choice, suggest
-from serving.errors import cannot_read
+from serving.errors import cannot_read, one_line
 from serving.frames import is_table
 
 from .conversion import converted
@@ -144,6 +144,13 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     return replace(config, **parts)
 
 
+def _shown(data: Any) -> str:
+    """Return a value in one line; of an array its dtype and shape."""
+    if hasattr(data, "shape") and hasattr(data, "dtype"):
+        return f"{type(data).__name__} {data.dtype} {tuple(data.shape)}"
+    return one_line(f"{data!r:.80}")
+
+
 def _check_run_keys(family: Any, data: Any, seed: Any, start_from: Any, figures: Any) -> None:
     if not is_own_model(family):
         try:
@@ -159,7 +166,7 @@ def _check_run_keys(family: Any, data: Any, seed: Any, start_from: Any, figures:
     if not isinstance(data, str | Path | None) and not is_table(data) and not is_own:
         raise ConfigError(
             "data must be text or a DataFrame, arrays (x, y) or a tf.data.Dataset. "
-            f"Received: data={data!r:.80}."
+            f"Received: data={_shown(data)}."
         )
     if not isinstance(start_from, str):
         raise ConfigError(f"start_from must be a path. Received: start_from={start_from!r:.80}.")

@@ -204,11 +204,12 @@ def _read_classes(targets: np.ndarray, names: list[str]) -> tuple[np.ndarray, tu
         classes = np.concatenate([rows.argmax(axis=1) for rows in chunks(targets)])
         return classes, _named(names, targets.shape[1])
     numbers = np.asarray(targets).reshape(len(targets))
-    if (numbers != np.floor(numbers)).any() or (numbers < 0).any():
-        wrong = numbers[(numbers != np.floor(numbers)) | (numbers < 0)][0]
+    is_wrong = (numbers != np.floor(numbers)) | (numbers < 0)
+    if is_wrong.any():
+        first = int(is_wrong.argmax())
         raise DataError(
             "Targets that are classes must be whole numbers from 0 on. "
-            f"Received: {wrong}. To predict numbers, use head=linear."
+            f"Received: {numbers[first]} in sample {first}. To predict numbers, use head=linear."
         )
     classes = numbers.astype(np.int64)
     count = max(2, int(classes.max()) + 1)
@@ -233,8 +234,12 @@ def _read_values(targets: np.ndarray, names: list[str]) -> tuple[np.ndarray, tup
             f"Received: texts such as {names[0]!r}."
         )
     values = np.asarray(targets, np.float32).reshape(len(targets), -1)
-    if not np.isfinite(values).all():
-        raise DataError("Targets must be finite numbers. Received: NaN or infinity.")
+    is_finite = np.isfinite(values).all(axis=1)
+    if not is_finite.all():
+        raise DataError(
+            "Targets must be finite numbers. "
+            f"Received: NaN or infinity in sample {int(is_finite.argmin())}."
+        )
     width = values.shape[1]
     return values, ("value",) if width == 1 else tuple(f"value{n}" for n in range(width))
 

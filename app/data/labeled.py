@@ -295,9 +295,11 @@ def _array_targets(targets: np.ndarray, manifest: Manifest, source: str) -> np.n
         values = targets.reshape(len(targets), -1)
         if values.dtype.kind not in "biuf" or values.shape[1] != count:
             raise _wrong_targets(f"{count} numbers a sample", targets, source)
-        if not np.isfinite(values).all():
+        is_finite = np.isfinite(values).all(axis=1)
+        if not is_finite.all():
             raise DataError(
-                f"Targets must be finite numbers. Received: NaN or infinity in {source}."
+                "Targets must be finite numbers. Received: NaN or infinity in sample "
+                f"{int(is_finite.argmin())} of {source}."
             )
         return values.astype(np.float32)
     is_binary = targets.shape == (len(targets), count) and np.isin(targets, (0, 1)).all()

@@ -73,9 +73,12 @@ def _require_every_class(dataset: Dataset) -> None:
     for what, count in (("", len(dataset.targets)), ("training ", dataset.test_start)):
         counts = np.bincount(dataset.targets[:count], minlength=len(dataset.labels))
         if not counts.all():
+            are_numbers = dataset.labels == tuple(str(n) for n in range(len(counts)))
+            fix = " Number the classes from 0 without gaps, at least two."
             raise DataError(
                 f"Each class of {dataset.source} must have {what}samples. "
                 f"Received: none of {dataset.labels[int(counts.argmin())]!r}."
+                f"{fix if are_numbers and not what else ''}"
             )
 
 

@@ -7,10 +7,14 @@ from typing import Any
 
 import keras
 
+from app.config.families import is_own_model
+from app.config.run_config import RunConfig
 from app.data.pipelines import StreamPipeline, TrainingPipeline, Wait
 from app.errors import RunError
+from app.system.user_code import is_reference, shown_name
 
 _FIX = "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
+_FIRST_FIX = "lower initializer_stddev, l1, l2, or the targets"
 
 
 @dataclass
@@ -99,7 +103,15 @@ class EpochLog(keras.callbacks.TensorBoard):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops a run whose loss is no longer a finite number."""
+    """Stops a run whose loss is no longer a finite number.
+
+    Args:
+        config: configuration of the run, which tells what the user has written; None if nothing.
+    """
+
+    def __init__(self, config: RunConfig | None = None) -> None:
+        super().__init__()
+        self._first_fix = _FIRST_FIX if config is None else _first_fix(config)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Remember the epoch."""
@@ -129,8 +141,19 @@ class FiniteLoss(keras.callbacks.Callback):
             learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             fix = _FIX
             if self._epoch == batch == 0:  # the weights are still the initial ones
-                fix = "No step was taken yet: lower initializer_stddev, l1, l2, or the targets."
+                fix = f"No step was taken yet: {self._first_fix}."
             raise RunError(
                 f"The loss must stay finite. Received: {loss} in step {batch + 1} of epoch "
                 f"{self._epoch + 1}, at the learning rate {learning_rate:.3g}. {fix}"
             )
+
+
+def _first_fix(config: RunConfig) -> str:
+    """Return what to change if the loss is not finite before the first step."""
+    own = []
+    if is_reference(config.training.loss):
+        own.append(f"the loss {shown_name(config.training.loss)}")
+    if is_own_model(config.family):
+        own.append(f"the initial weights of {shown_name(config.family)}")
+        return f"mend {' or '.join(own)}"
+    return f"mend {own[0]}, or {_FIRST_FIX}" if own else _FIRST_FIX

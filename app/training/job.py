@@ -269,7 +269,7 @@ class Job:
 
     def guards(self) -> list[keras.callbacks.Callback]:
         """Return the callbacks that stop a run that can no longer succeed."""
-        return [FiniteLoss()]
+        return [FiniteLoss(self.config)]
 
     def compile(self, model: keras.Model, compilation: Compilation) -> keras.Model:
         """Return a compiled model of the augmentation and the layers of `model` that learn.
