@@ -134,11 +134,16 @@ def test_a_refit_that_fails_keeps_the_trials_and_is_repeated_by_join(code, tmp_p
     folder = folder_in(tmp_path / "tunes")
     assert "train --resume" not in str(raised.value)
     assert str(raised.value).endswith(
-        f"trials.csv and best.toml are in {folder}. Resume with: hornbill tune --join {folder}"
+        f"trials.csv, trials.html and best.toml are in {folder}. "
+        f"Resume with: hornbill tune --join {folder}"
     )
     assert [row["state"] for row in table_of(folder)] == ["finished"] * 2
     assert (folder / "figures" / "history.png").exists()
+    page = (folder / "trials.html").read_text()
+    assert "The refit with the best settings failed" in page
+    assert f"hornbill tune --join {folder}" in page
     assert not (folder / "report.html").exists()
     joined = join(str(folder))  # the fourth training is the refit
     assert joined.refit.is_finished
-    assert (folder / "report.html").exists()
+    assert "hornbill export" in (folder / "report.html").read_text()
+    assert not (folder / "trials.html").exists()

@@ -21,6 +21,8 @@ from .search_space import dimensions
 from .trials import LOSSES, metric_in_place_of_loss
 
 REPORT, TABLE, FIGURES = "report.html", "trials.csv", "figures"
+# The report of the trials alone, while the refit has failed.
+TRIALS_REPORT = "trials.html"
 _CAPTIONS = {
     "history": "Validation loss of each finished trial, and the best so far.",
     "importance": "How much of the variance of the validation loss each setting explains on its "
@@ -69,7 +71,7 @@ def draw_trials(
 def write_report(
     folder: Path, definition: Definition, result: SearchResult, refit: Run
 ) -> tuple[str, ...]:
-    """Write `report.html`, with the figures that are there.
+    """Write `report.html` in place of the report of the trials alone.
 
     Args:
         folder: folder of the search.
@@ -83,8 +85,23 @@ def write_report(
     """
     task = refit.data["task"]
     diagnoses = () if result.withheld else diagnose_run(refit)
-    _write_page(folder, definition, result, refit, (LOSSES[task], SCORES[task]), diagnoses)
+    _write_page(folder / REPORT, definition, result, task, refit, diagnoses)
+    (folder / TRIALS_REPORT).unlink(missing_ok=True)
     return tuple(diagnosis.text for diagnosis in diagnoses)
+
+
+def write_trials_report(
+    folder: Path, definition: Definition, result: SearchResult, task: str
+) -> None:
+    """Write `trials.html`, the report of a search whose refit has failed.
+
+    Args:
+        folder: folder of the search.
+        definition: definition of the search.
+        result: trials and the best one.
+        task: `multiclass`, `multilabel` or `regression`.
+    """
+    _write_page(folder / TRIALS_REPORT, definition, result, task)
 
 
 def diagnose_run(refit: Run) -> tuple[Diagnosis, ...]:
@@ -99,28 +116,29 @@ def diagnose_run(refit: Run) -> tuple[Diagnosis, ...]:
 
 
 def _write_page(
-    folder: Path,
+    path: Path,
     definition: Definition,
     result: SearchResult,
-    refit: Run,
-    names: tuple[str, str],
-    diagnoses: tuple[Diagnosis, ...],
+    task: str,
+    refit: Run | None = None,
+    diagnoses: tuple[Diagnosis, ...] = (),
 ) -> None:
+    folders = [path.parent / FIGURES, *([refit.folder / FIGURES] if refit else [])]
     page = render(
         "tune.html.j2",
-        folder=folder,
+        folder=path.parent,
         family=definition.base.family,
         source=bare_source(definition.base.data),
         definition=definition,
         result=result,
         rows=sorted_rows(result.rows),
         refit=refit,
-        loss=names[0],
-        score=names[1],
+        loss=LOSSES[task],
+        score=SCORES[task],
         format_setting=format_setting,
         metric_name=metric_name,
         write_score=write_score,
         diagnoses=diagnoses,
-        pictures=captioned_pictures([folder / FIGURES, refit.folder / FIGURES], _CAPTIONS),
+        pictures=captioned_pictures(folders, _CAPTIONS),
     )
-    atomic_write(folder / REPORT, page)
+    atomic_write(path, page)

@@ -33,7 +33,15 @@ from .default_space import default_space
 from .definition import Definition, checked, definition_toml
 from .failures import keep_tracebacks
 from .local_workers import run_workers
-from .report import REPORT, TABLE, draw_trials, write_report, write_trials
+from .report import (
+    REPORT,
+    TABLE,
+    TRIALS_REPORT,
+    draw_trials,
+    write_report,
+    write_trials,
+    write_trials_report,
+)
 from .results import SearchResult, read_rows, read_search_result
 from .samplers import grid, make_sampler
 from .search_space import parse_space, place_settings
@@ -351,7 +359,11 @@ def _finish(
     task = study.user_attrs.get(TASK) or task_of(definition.base.model)
     try:
         result = _write_trials(folder, study, definition, task)
-        refit = _refit(folder, result, observer)
+        try:
+            refit = _refit(folder, result, observer)
+        except RunError:
+            write_trials_report(folder, definition, result, task)
+            raise
         diagnosis = write_report(folder, definition, result, refit)
     except OSError as error:
         raise RunError(f"{unwritable(folder, error)} {_join_hint(str(folder))}") from None
@@ -389,7 +401,8 @@ def _refit(folder: Path, result: SearchResult, observer: Observer) -> Run:
         # The command that resumes the run is of no use: the next refit begins anew.
         reason = str(error).partition(" Resume with: ")[0].rstrip(".")
         raise RunError(
-            f"The refit of the best trial failed: {reason}. {TABLE} and {BEST} are in {folder}. "
+            f"The refit of the best trial failed: {reason}. "
+            f"{TABLE}, {TRIALS_REPORT} and {BEST} are in {folder}. "
             f"{_join_hint(str(folder))}"
         ) from error.__cause__
 
