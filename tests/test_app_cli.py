@@ -382,7 +382,7 @@ def test_the_files_that_tell_folders_apart_are_those_that_are_written():
     from app.batch import ledger
     from app.config import run_files
     from app.studies import runner
-    from app.tuning import search
+    from app.tuning import finishing, search
 
-    assert (search.SPACE, search.REFIT) == (run_files.SEARCH, "refit")
+    assert (search.SPACE, finishing.REFIT) == (run_files.SEARCH, "refit")
     assert (runner.RESULT, ledger._JOB) == (run_files.STUDY, run_files.JOB)

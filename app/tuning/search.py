@@ -1,4 +1,4 @@
-"""Runs a search: creates its folder, runs trials in workers, refits the best, writes results."""
+"""Runs a search: creates its folder, runs trials in workers, and ends it."""
 
 import contextlib
 import secrets
@@ -7,42 +7,31 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.families import task_of
-from app.config.run_config import config_toml, flat_config
+from app.config.run_config import flat_config
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source
 from app.data.splits import split_dataset
-from app.distributed.team import Team
-from app.errors import RunError, TuningError
-from app.runs.run_folder import Run, new_run_folder, unwritable
-from app.runs.train import Callbacks, checked_model, load_run_data, train
+from app.errors import TuningError
+from app.runs.run_folder import new_run_folder, unwritable
+from app.runs.train import Callbacks, checked_model, load_run_data
 from app.system.locks import exclusive_lock
 from app.system.signals import Interrupted
 from app.training.model_sizes import image_size_taken
 from app.training.preprocessing import adapt
-from serving.errors import HornbillError
 
 from .default_space import default_space
 from .definition import Definition, checked, definition_toml
-from .failures import keep_tracebacks
+from .finishing import TuningResult, finish, join_hint
 from .local_workers import run_workers
 from .report import (
     REPORT,
-    TABLE,
-    TRIALS_REPORT,
-    draw_trials,
-    write_report,
-    write_trials,
-    write_trials_report,
 )
-from .results import SearchResult, read_rows, read_search_result
 from .samplers import grid, make_sampler
 from .search_space import parse_space, place_settings
 from .storage import (
@@ -66,12 +55,10 @@ from .trial_loop import (
 )
 from .trials import make_trial_data
 
-SPACE, BEST, REFIT = "space.toml", "best.toml", "refit"
+SPACE = "space.toml"
 # File with the value that `--join` takes for a search in a database, without the password.
 ADDRESS = "search.txt"
 _JOURNAL_NAME = "study"
-# Fractions of the training split for the refit: enough to see whether its score still rises.
-_TRAIN_SIZES = (0.1, 0.25, 0.5)
 _POLL_S = 1.0
 
 
@@ -103,23 +90,6 @@ class Observer:
 
 
 SILENT = Observer()
-
-
-@dataclass(frozen=True)
-class TuningResult:
-    """A finished search.
-
-    Attributes:
-        folder: folder of the search.
-        search: the trials, the best one and its settings.
-        refit: run with the best settings. No trial has seen its test split.
-        diagnosis: what the learning curves of the refit suggest, one sentence each.
-    """
-
-    folder: Path
-    search: SearchResult
-    refit: Run
-    diagnosis: tuple[str, ...]
 
 
 def tune(
@@ -177,7 +147,7 @@ def tune(
         raise
     with _finish_lock(folder), _interruptible(str(folder)):
         _search(location, workers, observer)
-        return _finish(folder, study, definition, observer)
+        return finish(folder, study, definition, observer.refit)
 
 
 def join(
@@ -216,7 +186,7 @@ def join(
             with _finish_lock(folder):
                 if (folder / REPORT).exists():  # another process was faster
                     return None
-                return _finish(folder, study, definition, observer)
+                return finish(folder, study, definition, observer.refit)
         except _TakenError:
             return None
 
@@ -346,77 +316,12 @@ def _has_running_trials(study: optuna.Study) -> bool:
     return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def _finish(
-    folder: Path, study: optuna.Study, definition: Definition, observer: Observer
-) -> TuningResult:
-    """Write the trials and the best settings, refit, and write the report, which marks the end.
-
-    Raises:
-        TuningError: no trial finished.
-        RunError: the folder cannot be written, or the refit failed.
-    """
-    # Searches of earlier versions do not say what their targets are.
-    task = study.user_attrs.get(TASK) or task_of(definition.base.model)
-    try:
-        result = _write_trials(folder, study, definition, task)
-        try:
-            refit = _refit(folder, result, observer)
-        except RunError:
-            write_trials_report(folder, definition, result, task)
-            raise
-        diagnosis = write_report(folder, definition, result, refit)
-    except OSError as error:
-        raise RunError(f"{unwritable(folder, error)} {_join_hint(str(folder))}") from None
-    return TuningResult(folder, result, refit, diagnosis)
-
-
-def _write_trials(
-    folder: Path, study: optuna.Study, definition: Definition, task: str
-) -> SearchResult:
-    """Write all that is known before the refit."""
-    write_trials(folder, read_rows(study, definition), task)
-    try:
-        keep_tracebacks(folder, study)
-        result = read_search_result(study, definition)
-    except TuningError as error:
-        if not (folder / TABLE).exists():  # there was no trial
-            raise
-        ending = f"{str(error).rstrip('.')}. The trials are in {folder / TABLE}."
-        raise TuningError(ending) from None
-    (folder / BEST).write_text(config_toml(result.config), "utf-8")
-    draw_trials(folder, study, definition, result, task)
-    return result
-
-
-def _refit(folder: Path, result: SearchResult, observer: Observer) -> Run:
-    shutil.rmtree(folder / REFIT, ignore_errors=True)  # left by an interrupted refit
-    sizes = result.config.training.train_sizes or (() if result.withheld else _TRAIN_SIZES)
-    training = replace(result.config.training, train_sizes=sizes)
-    config = replace(result.config, training=training)
-    try:
-        with observer.refit() as callbacks:
-            # On one device, like the trials.
-            return train(config, folder / REFIT, callbacks, Team())
-    except HornbillError as error:
-        # The command that resumes the run is of no use: the next refit begins anew.
-        reason = str(error).partition(" Resume with: ")[0].rstrip(".")
-        raise RunError(
-            f"The refit of the best trial failed: {reason}. "
-            f"{TABLE}, {TRIALS_REPORT} and {BEST} are in {folder}. "
-            f"{_join_hint(str(folder))}"
-        ) from error.__cause__
-
-
 @contextlib.contextmanager
 def _interruptible(where: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(_join_hint(where)) from None
-
-
-def _join_hint(where: str) -> str:
-    return f"Resume with: hornbill tune --join {quote(where)}"
+        raise Interrupted(join_hint(where)) from None
 
 
 class _TakenError(TuningError):
