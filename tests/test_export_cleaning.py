@@ -147,7 +147,7 @@ def affine(b, draw):
     shape = [s if a == axis else 1 for a, s in enumerate(b.shape)][1:]
     for op in draw(st.lists(st.sampled_from(["Add", "Mul"]), min_size=1, max_size=3)):
         values = np.random.default_rng(len(b.nodes)).normal(size=shape).astype("float32")
-        b.add(op, b.constant(values))
+        b.add(op, b.constant(np.abs(values) if draw(st.booleans()) else values))
 
 
 def convolution(b, draw):
@@ -164,6 +164,14 @@ def product(b, draw):
     random = np.random.default_rng(len(b.nodes))
     kernel = random.normal(size=(b.shape[-1], draw(st.integers(1, 3)))).astype("float32")
     b.add("MatMul", b.constant(kernel), shape=[*b.shape[:-1], kernel.shape[1]])
+
+
+def max_pool(b, draw):
+    """A pool that keeps the size, so that constants along any axis may follow it."""
+    if len(b.shape) == 4:
+        draw(st.sampled_from([convolution, product]))(b, draw)
+        b.add("MaxPool", kernel_shape=[3, 3], pads=[1] * 4)
+        affine(b, draw)
 
 
 def hard_sigmoid(b, draw):
@@ -193,8 +201,8 @@ def reshape_by_shape(b, draw):
 
 OPERATIONS = [transpose] * 6 + [
     relu, add_constant, residual, reduce, reduce_everything_but_the_batch, softmax, concat, split,
-    pad, cut, squeeze, enlarge, affine, affine, convolution, convolution, product, hard_sigmoid,
-    reshape_by_shape,
+    pad, cut, squeeze, enlarge, affine, affine, convolution, convolution, product,
+    max_pool, max_pool, hard_sigmoid, reshape_by_shape,
 ]  # fmt: skip
 
 

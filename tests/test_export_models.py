@@ -26,6 +26,7 @@ from export.onnx.opsets import OPSETS
 from serving import Predictor, verify_bundle
 from serving.errors import ServingError
 from serving.parity import take_samples
+from serving.runtime import onnxruntime
 
 WITHOUT_INT8 = ExportOptions(int8="never")
 # One model of each kind; `python -m benchmarks.conversion` converts the whole zoo.
@@ -268,6 +269,23 @@ def test_batch_norms_and_transposes_are_gone_and_tensors_are_named_after_layers(
         assert set(node.output) <= known
     for constant in graph.graph.initializer:
         assert constant.name.rpartition(".")[0] in known
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_batch_norms_behind_a_max_pool_are_part_of_the_convolution_unless_they_turn_it_over(sign):
+    start = Input((12, 12, 3), name="image")
+    x = layers.MaxPooling2D(name="pool")(layers.Conv2D(4, 3, use_bias=False, name="conv")(start))
+    norm = layers.BatchNormalization(name="norm")
+    model = randomize(keras.Model(start, layers.ReLU(name="act")(norm(x))))
+    gamma, *others = norm.get_weights()
+    norm.set_weights([sign * np.abs(gamma), *others])
+    graph = convert_to_onnx(trace_inference(model), {})
+    kinds = [node.op_type for node in graph.graph.node]
+    assert ("Mul" in kinds, "Add" in kinds) == (sign < 0, sign < 0)
+    image = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    (found,) = session.run(None, {"image": image})
+    np.testing.assert_allclose(found, model(image), rtol=1e-4, atol=1e-5)
 
 
 def classifier(units=3, last="softmax"):

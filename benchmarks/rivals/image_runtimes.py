@@ -16,10 +16,10 @@ CLASSES = 10
 
 
 def predictor(path: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from an image to its probabilities: the bundle at `path`."""
+    """Return a function from an image to its probabilities: the bundle at `path`, in float32."""
     from serving import Predictor
 
-    loaded = Predictor.load(path)
+    loaded = Predictor.load(path, int8="never")
     return lambda image: loaded.predict(image).probabilities
 
 

@@ -11,7 +11,8 @@ from onnx_ir.passes import common
 from .deadline import in_time
 from .initializers import add_initializer
 
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+_WEIGHTED = (*_CONVOLUTIONS, "Gemm", "MatMul")
 
 
 def fold_into_weights(model: ir.Model) -> None:
@@ -33,22 +34,41 @@ def _fold(graph: ir.Graph, node: ir.Node) -> None:
         if found is None:
             return
         value, constant = found
-        before = value.producer()
-        if before is None or len(value.uses()) > 1 or value.is_graph_output():
+        before = _producer_behind_pools(value, node.op_type, constant)
+        if before is None or before.domain != "":
             return
-        if before.domain == "" and before.op_type in _WEIGHTED:
+        is_direct = before is value.producer()
+        # The channels of a matrix product lie along an axis that a pool goes over.
+        if before.op_type in (_WEIGHTED if is_direct else _CONVOLUTIONS):
             changed = _changed_constants(before, node.op_type, constant)
             if changed is not None:
                 _set_constants(graph, before, changed)
                 _replace_output(node, value)
             return
-        if before.domain != "" or before.op_type not in ("Mul", "Add"):
+        if not is_direct or before.op_type not in ("Mul", "Add"):
             return
         earlier = _value_and_constant(before)
         if earlier is None:
             return
         if not _merge(graph, node, before, constant, *earlier):
             return
+
+
+def _producer_behind_pools(value: ir.Value, op: str, constant: np.ndarray) -> ir.Node | None:
+    """Return the node that computes `value`, or what it takes the largest of; None if others do.
+
+    The largest of some sums is the sum with the largest, and so it is for products with constants
+    above 0.
+    """
+    while len(value.uses()) == 1 and not value.is_graph_output():
+        before = value.producer()
+        is_pool = before is not None and before.op_type == "MaxPool" and not before.domain
+        if before is None or not is_pool or len(before.outputs) > 1:
+            return before
+        if op == "Mul" and not (constant > 0).all():
+            return None
+        (value,) = before.inputs
+    return None
 
 
 def _value_and_constant(node: ir.Node) -> tuple[ir.Value, np.ndarray] | None:
