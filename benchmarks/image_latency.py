@@ -45,6 +45,7 @@ _SCRIPT = Path(__file__).parent / "rivals" / "image_runtimes.py"
 
 def export_default_net(side: int, folder: Path) -> Path:
     """Export the default net for a size of images; write it as `<folder>/<side>.tflite` too."""
+    import keras
     import tensorflow as tf
 
     from app.config import make_config
@@ -57,6 +58,9 @@ def export_default_net(side: int, folder: Path) -> Path:
     config = choose_defaults(make_config("features"), 5000, shape)
     sizes: Any = replace(config.model, image_shape=shape, num_outputs=10)  # type: ignore[arg-type]
     model = randomize(FAMILIES["features"].build(sizes))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):  # after a training, all are above 0
+            layer.gamma.assign(np.abs(layer.gamma))
     normalization = model.get_layer("normalize")  # as for images of medium brightness and contrast
     normalization.set_weights([np.full(3, 120.0), np.full(3, 4000.0), np.array(1)])
     normalization.finalize_state()
