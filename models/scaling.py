@@ -12,6 +12,8 @@ from .precision import Float32Layer
 _LIMIT = 3.0
 # The square of a larger number would not be finite in float32.
 _LARGEST = 1e15
+# How far values may lie beyond the targets of a range, as a fraction of the range.
+_BEYOND = np.float32(0.25)
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
@@ -95,6 +97,9 @@ class ScaleColumns(keras.layers.Layer):
 class ClipToRange(Float32Layer):
     """Clips values to the range of the targets in the training data.
 
+    An end of the range that several samples share is a limit, such as 0 or a cap. One of a single
+    sample is chance: there, the range is a quarter longer.
+
     Input shape: float32 `(batch, values)`.
     Output shape: the same.
     """
@@ -115,8 +120,11 @@ class ClipToRange(Float32Layer):
         super().build(input_shape)
 
     def adapt(self, targets: np.ndarray) -> None:
-        """Set the bounds to those of targets, float32 `(samples, values)`."""
-        self.set_weights([targets.min(axis=0), targets.max(axis=0)])
+        """Set the bounds to the range of targets, float32 `(samples, values)`."""
+        lowest, highest = targets.min(axis=0), targets.max(axis=0)
+        reach = _BEYOND * (highest - lowest)
+        below, above = (reach * ((targets == end).sum(axis=0) == 1) for end in (lowest, highest))
+        self.set_weights([lowest - below, highest + above])
 
     def call(self, x: Any) -> Any:
         """Return `x` within the bounds."""

@@ -89,8 +89,8 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
             ordinary net. For rows only.
         wide: whether the head also sees the encoded columns, so that a linear model is a part of
             the net (Cheng et al., 2016, "Wide & Deep Learning"). For rows with hidden layers only.
-        clip_values: whether a linear head returns no value outside the range of the targets in the
-            training data.
+        clip_values: whether a linear head returns no value far outside the range of the targets in
+            the training data, see `models.scaling.ClipToRange`.
 
     Raises:
         ValueError: a value is unknown or out of range.
