@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +271,13 @@ def _with_warnings(
 ) -> ModelFacts:
     """Return the facts with a line for each baseline that the exported model does not beat."""
 
-    def lead(baseline: str, metric: str) -> Estimate:  # the baselines are trained only if needed
-        scorers, count = baseline_scorers(dataset, run.splits), len(run.splits.test)
-        return measure_lead(scorer, scorers, count, len(dataset.labels))(baseline, metric)
+    @cache
+    def scorers() -> dict[str, Scorer]:  # the baselines are trained only if needed, and once
+        return baseline_scorers(dataset, run.splits)
+
+    def lead(baseline: str, metric: str) -> Estimate:
+        count, outputs = len(run.splits.test), len(dataset.labels)
+        return measure_lead(scorer, scorers(), count, outputs)(baseline, metric)
 
     found = describe_shortfalls(
         dataset, run.splits.train, facts.metrics, facts.reference_scores, has_thresholds, lead

@@ -147,16 +147,11 @@ def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
         return _describe_amounts(table, survey)
     if not survey.numbers:
         return _describe_unread(survey)
+    number = survey.number_places[0][1]
     if not survey.words:  # numbers of formats that exclude each other
-        return (
-            f"{survey.name} is read as categories: its numbers are written in different ways, such "
-            f"as {survey.number_places[0][1]}."
-        )
-    number, (row, word) = survey.number_places[0][1], survey.word_places[0]
-    return (
-        f"{survey.name} is read as categories: it has numbers such as {number}, and "
-        f"{counted(survey.words, 'text')} such as {word!r:.40} in {table.place(row)}."
-    )
+        return _describe_ways(survey, "categories", "numbers", number)
+    others = _count_others(table, survey.words, "text", survey.word_places[0])
+    return _describe_other(survey, "categories", f"numbers such as {number}", others)
 
 
 def _describe_unread(survey: ColumnSurvey) -> str:
@@ -183,26 +178,33 @@ def _describe_amounts(table: Table, survey: ColumnSurvey) -> str:
     if others:  # names with a number, such as 12a
         return ""
     if not amounts.others:
-        return (
-            f"{survey.name} is read as categories: its numbers are written in different ways, such "
-            f"as {example}."
-        )
-    row, word = survey.unnumbered_places[0]
-    return (
-        f"{survey.name} is read as categories: it has numbers such as {example}, and "
-        f"{counted(amounts.others, 'other text')} such as {word!r:.40} in {table.place(row)}."
-    )
+        return _describe_ways(survey, "categories", "numbers", example)
+    texts = _count_others(table, amounts.others, "other text", survey.unnumbered_places[0])
+    return _describe_other(survey, "categories", f"numbers such as {example}", texts)
 
 
 def _describe_dates(table: Table, survey: ColumnSurvey) -> str:
     date, others = survey.date_places[0][1], survey.undated + survey.numbers
     if not others:
-        return (
-            f"{survey.name} is read as texts: its dates are written in different ways, such as "
-            f"{date}."
-        )
-    row, word = [*survey.undated_places, *survey.number_places][0]
+        return _describe_ways(survey, "texts", "dates", date)
+    place = [*survey.undated_places, *survey.number_places][0]
+    texts = _count_others(table, others, "other text", place)
+    return _describe_other(survey, "texts", f"dates such as {date}", texts)
+
+
+def _describe_ways(survey: ColumnSurvey, kind: str, what: str, example: str) -> str:
+    """Return a note on a column whose numbers or dates have formats that exclude each other."""
     return (
-        f"{survey.name} is read as texts: it has dates such as {date}, and "
-        f"{counted(others, 'other text')} such as {word!r:.40} in {table.place(row)}."
+        f"{survey.name} is read as {kind}: its {what} are written in different ways, such as "
+        f"{example}."
     )
+
+
+def _describe_other(survey: ColumnSurvey, kind: str, most: str, others: str) -> str:
+    """Return a note on a column that has other texts among its numbers or dates."""
+    return f"{survey.name} is read as {kind}: it has {most}, and {others}."
+
+
+def _count_others(table: Table, count: int, noun: str, place: tuple[int, str]) -> str:
+    row, word = place
+    return f"{counted(count, noun)} such as {word!r:.40} in {table.place(row)}"
