@@ -46,6 +46,18 @@ def is_unit(word: str) -> bool:
     )
 
 
+def required_unit(unit: str, learned: str) -> str:
+    """Return what values must be instead, such as `in kg or without a unit`; "" if they are right.
+
+    Args:
+        unit: the unit of the values, in upper or lower case; "" if they have none.
+        learned: the unit that a model has learned; "" if it has learned plain numbers.
+    """
+    if not unit or unit.casefold() == learned.casefold():
+        return ""
+    return f"in {learned} or without a unit" if learned else "without a unit"
+
+
 def split_unit(text: str) -> tuple[str, str] | None:
     """Return the two parts of a number with a unit behind it; None if a text has no such parts.
 

@@ -38,6 +38,14 @@ def test_a_function_of_any_name_can_be_a_loss_and_a_metric(function, name, tmp_p
     assert name in header
 
 
+def test_metrics_with_the_same_name_have_columns_of_their_own(tmp_path):
+    metrics = [lambda t, p: 1 + 0 * squared(t, p), lambda t, p: 2 + 0 * squared(t, p)]
+    run = quick(tmp_path, metrics=metrics)
+    header, row, *_ = (run.folder / "history.csv").read_text().splitlines()
+    values = dict(zip(header.split(","), row.split(","), strict=True))
+    assert (float(values["lambda"]), float(values["lambda_2"])) == (1, 2)
+
+
 class Ends(keras.callbacks.Callback):
     def __init__(self, error):
         super().__init__()

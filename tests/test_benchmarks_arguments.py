@@ -1,5 +1,6 @@
-"""Benchmarks that take a bundle or a folder: a missing one ends them with one line and status 2."""
+"""Benchmarks whose bundle, folder or data is missing end with one line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,3 +28,17 @@ def test_what_is_missing_is_told_in_one_line(arguments):
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert line.endswith("Received: none, which does not exist.")
+
+
+def test_missing_data_is_told_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.image_sets", "--quick"]
+    environment = {**os.environ, "HORNBILL_DATA": str(tmp_path)}
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert (
+        line
+        == f"cifar10.tar.xz does not exist. Looked in {ROOT} and, by HORNBILL_DATA, in {tmp_path}."
+    )

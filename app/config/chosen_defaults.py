@@ -16,9 +16,11 @@ _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
 _OF_ROWS = tuple(field.name for field in fields(ColumnsConfig))
 # Losses that label smoothing applies to.
 _SMOOTHED = ("auto", "cross_entropy")
-# Number of epochs times the square root of the number of training images, and limits of the number
-# of epochs. Small data sets need more epochs, since each has few steps.
+# Number of epochs times the square root of the number of training images, since small data sets
+# need more epochs, each of few steps; images that a training reads at most, which two cores do in
+# less than 20 minutes for images of 32x32 pixels; and limits of the number of epochs.
 EPOCHS = 2500
+IMAGES_READ = 375_000
 MIN_EPOCHS, MAX_EPOCHS = 8, 100
 # Smallest number of training images for a width of `residual`. Processors multiply matrices fastest
 # whose sides are powers of two.
@@ -209,9 +211,11 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         return size | head_defaults(config, samples)
     is_color = shape[2] == 3
     settings = flat_config(config)
+    epochs = round(min(EPOCHS / math.sqrt(samples), IMAGES_READ / samples))
+    epochs = min(max(epochs, MIN_EPOCHS), MAX_EPOCHS)
     defaults: dict[str, Any] = {
         **size,
-        "epochs": min(max(round(EPOCHS / math.sqrt(samples)), MIN_EPOCHS), MAX_EPOCHS),
+        "epochs": epochs,
         "batch_size": _for_samples(BATCH_SIZES, samples),
         # Gray images are often of writing, which nobody reads in a mirror.
         "augmentation.flip": is_color,
@@ -222,7 +226,7 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         **_label_smoothing(config),
     }
     if model.is_pretrained and not model.is_frozen:
-        epochs = settings["epochs"] if "epochs" in config.given else defaults["epochs"]
+        epochs = settings["epochs"] if "epochs" in config.given else epochs
         defaults["head_epochs"] = epochs // PARTS_OF_HEAD
     if settings["backbone"] != "mlp":
         # A larger rate would spoil the nets of `keras.applications`.

@@ -9,6 +9,7 @@ from app.errors import ConfigError
 from app.system.user_code import bare_reference, is_reference
 from models.config.features import MODEL_SUFFIX
 from serving.bundle import KERAS_MODEL, MANIFEST, version_numbers
+from serving.unit_text import required_unit
 
 
 def model_file(backbone: Any, what: str = "backbone") -> Any:
@@ -113,9 +114,7 @@ def check_units_taken(model: str, columns: Mapping[str, str], targets: Mapping[s
     known |= found.get("target_units", {}) | found.get("units", {})
     own = {name: unit for name, unit in targets.items() if name in found.get("labels", ())}
     for name, unit in {**columns, **own}.items() if found else ():
-        learned = known.get(name, "")
-        if unit.casefold() != learned.casefold():
-            rule = f"in {learned} or without a unit" if learned else "without a unit"
+        if rule := required_unit(unit, known.get(name, "")):
             raise ConfigError(
                 f"{name} must be {rule}, as {model} has learned it. Received: {name} in {unit}."
             )

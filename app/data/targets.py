@@ -11,7 +11,7 @@ from app.errors import DataError
 from serving.columns import RawColumn, read_column
 from serving.missing_marks import MISSING
 from serving.number_text import have_decimals, parse_number
-from serving.unit_text import strip_unit
+from serving.unit_text import required_unit, strip_unit
 
 from .column_formats import decide_columns, kind_of
 from .column_survey import ColumnSurvey, missing_marks
@@ -266,9 +266,8 @@ def check_target_units(
         DataError: a value has another unit. The message names both.
     """
     for name, label in zip(names, labels, strict=False):
-        unit, wanted = units.get(name, ""), learned.get(label, "")
-        if unit and unit.casefold() != wanted.casefold():
-            rule = f"in {wanted} or without a unit" if wanted else "without a unit"
+        unit = units.get(name, "")
+        if rule := required_unit(unit, learned.get(label, "")):
             raise DataError(
                 f"The target must be {rule}, as the model has learned {label}. "
                 f"Received: {name} in {unit} in {source}."

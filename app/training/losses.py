@@ -132,9 +132,10 @@ def extra_metrics(config: TrainingConfig, output: TrainedOutput) -> list[keras.m
     Raises:
         ConfigError: a user's metric is none, or cannot be computed.
     """
-    found = []
+    found: list[keras.metrics.Metric] = []
     for name in config.metrics:
-        metric = own_metric(name, output.activation)
+        taken = {"loss", *_METRICS.values(), *(metric.name for metric in found)}
+        metric = own_metric(name, output.activation, taken)
         try_out(name, "metrics", lambda *both, m=metric: m(*both), output.units)
         metric.reset_state()
         found.append(metric)

@@ -6,8 +6,9 @@ Keras for classes as numbers (`sparse_…`) gets them as such.
 """
 
 import inspect
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
@@ -126,11 +127,18 @@ def own_loss(name: str, activation: str = "") -> keras.losses.Loss:
     return _OwnLoss(loss.call, loss.name, True) if _is_sparse(loss) else loss
 
 
-def own_metric(name: str, activation: str = "") -> keras.metrics.Metric:
+def own_metric(
+    name: str, activation: str = "", taken: Collection[str] = ()
+) -> keras.metrics.Metric:
     """Return a metric of Keras by its name, or a user's metric by a reference.
 
     A metric of Keras by its name sees probabilities, also for a model that returns logits; a user's
     sees what the model returns.
+
+    Args:
+        name: the setting.
+        activation: see `own_loss`.
+        taken: names of other metrics. A function with such a name gets a number behind it.
 
     Raises:
         ConfigError: the reference names nothing that is a metric.
@@ -143,7 +151,7 @@ def own_metric(name: str, activation: str = "") -> keras.metrics.Metric:
         return _OwnMetric(metric, activation, is_sparse) if activation or is_sparse else metric
     metric = _instance(name, "metrics", keras.metrics.Metric)
     if not isinstance(metric, keras.metrics.Metric):
-        metric = keras.metrics.MeanMetricWrapper(metric, _name_of(metric, "metric"))
+        metric = keras.metrics.MeanMetricWrapper(metric, _name_of(metric, "metric", taken))
     return _OwnMetric(metric, "", True) if _is_sparse(metric) else metric
 
 
@@ -238,9 +246,11 @@ def _called(name: str, kind: str, function: Any) -> Any:
         ) from error
 
 
-def _name_of(function: Any, default: str) -> str:
+def _name_of(function: Any, default: str, taken: Collection[str] = ()) -> str:
     """Return the name of a function as TensorFlow takes it: `<lambda>` is `lambda`."""
-    return re.sub(r"[^A-Za-z0-9_.]", "", getattr(function, "__name__", "")) or default
+    name = re.sub(r"[^A-Za-z0-9_.]", "", getattr(function, "__name__", "")) or default
+    names = (f"{name}_{number}" for number in itertools.count(2))
+    return name if name not in taken else next(each for each in names if each not in taken)
 
 
 def _class_of(module: Any, name: str) -> Any:
