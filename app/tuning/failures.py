@@ -78,7 +78,8 @@ def keep_tracebacks(folder: Path, study: optuna.Study) -> None:
         raise TuningError(
             f"The first trials must not all fail. Received: {len(failed)} trials that ended with "
             f"{failed[-1].user_attrs[FAILURE].rstrip('.')}. "
-            f"The traceback is in {_traceback_file(folder, failed[-1])}."
+            f"The traceback is in {_traceback_file(folder, failed[-1])}. "
+            "Mend the cause, and begin a new search."
         )
 
 
