@@ -53,6 +53,10 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
     and a max pool, and continues with residual blocks of a single convolution (He et al., 2016).
     Stem and stages follow the fast nets for CIFAR-10 of Jordan (2024, arXiv 2404.00498).
 
+    The features are those of all stages. The last stage alone tells learned classes apart as well,
+    but keeps little else, so that its features serve other classes worse: training gathers each
+    class at a point (Papyan et al., 2020, arXiv 2008.08186).
+
     Args:
         x: float32 `(batch, height, width, channels)`, standardized.
         width: channels of the first stage; the others have four times as many.
@@ -60,9 +64,11 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
         config: settings of the hidden layers.
 
     Returns:
-        float `(batch, 4 * width)`, the means of the last maps, named `pooled_maps`.
+        float `(batch, features)`, the means of the last maps of each stage, named `pooled_maps`;
+        9 times `width` for three stages.
     """
     x = activate(_whiten(x), config.activation, "stem")
+    pooled = []
     stages = int(math.log2(max(2, min(x.shape[1:3]) / _SMALLEST_MAP)))
     for stage, factor in enumerate(_WIDTHS[-stages:], start=1):
         name = f"stage{stage}"
@@ -72,7 +78,8 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
         for number in range(1, depth + 1):
             block = conv_block(x, factor * width, config, f"{name}_residual{number}")
             x = keras.layers.Add(name=f"{name}_block{number}")([x, block])
-    return keras.layers.GlobalAveragePooling2D("channels_last", name="pooled_maps")(x)
+        pooled.append(keras.layers.GlobalAveragePooling2D("channels_last", name=f"{name}_means")(x))
+    return keras.layers.Concatenate(name="pooled_maps")(pooled)
 
 
 def one_line(error: Exception) -> str:
