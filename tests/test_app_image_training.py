@@ -76,7 +76,7 @@ def test_what_is_chosen_from_the_data_is_recorded(shapes):
 
 @pytest.mark.parametrize(
     ("samples", "epochs", "batch_size"),
-    [(100, 100, 32), (4_000, 40, 64), (45_000, 12, 256), (400_000, 8, 256)],
+    [(100, 100, 32), (4_000, 40, 64), (30_000, 12, 256), (400_000, 8, 256)],
 )
 def test_epochs_and_batches_follow_from_the_number_of_images(samples, epochs, batch_size):
     training = choose_defaults(make_config("features"), samples, (32, 32, 3)).training
