@@ -73,7 +73,10 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
     for stage, factor in enumerate(_WIDTHS[-stages:], start=1):
         name = f"stage{stage}"
         x = convolve(x, factor * width, config, f"{name}_conv")
-        x = keras.layers.MaxPooling2D(data_format="channels_last", name=f"{name}_pool")(x)
+        padding = "same" if min(x.shape[1:3]) == 1 else "valid"
+        x = keras.layers.MaxPooling2D(
+            padding=padding, data_format="channels_last", name=f"{name}_pool"
+        )(x)
         x = activate(normalize(x, config, f"{name}_norm"), config.activation, name)
         for number in range(1, depth + 1):
             block = conv_block(x, factor * width, config, f"{name}_residual{number}")

@@ -1,5 +1,6 @@
 """Extractors: models that were trained before, whose features others build on."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,6 +24,8 @@ def load_extractor(path: str) -> keras.Model:
     Raises:
         BackboneError: the file cannot be loaded, or the model has no features.
     """
+    if not Path(path).is_file():
+        raise BackboneError(f"backbone must be a file that exists. Received: {path}.")
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras, zipfile and h5py each raise their own

@@ -63,6 +63,17 @@ def test_a_file_that_a_pattern_matches_twice_is_listed_once(tmp_path):
     assert find_files(f"{tmp_path}/**/x/**/*.npy") == [str(file)]
 
 
+def test_a_folder_stands_for_the_files_in_it_and_a_broken_link_is_not_lost(tmp_path):
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    files = [tmp_path / "x" / name for name in ("a.png", "b[1].png", "y/c.png", "y/link.png")]
+    for file in files[:3]:
+        file.touch()
+    files[3].symlink_to(tmp_path / "gone")
+    (tmp_path / "x" / "Thumbs.db").touch()
+    assert find_files(str(tmp_path / "x")) == [str(file) for file in files]
+    assert find_files(f"{tmp_path}/x/*") == [str(file) for file in files[:2]]
+
+
 def test_rows_with_a_variable_axis_are_read_in_pieces_that_fit_into_memory(tmp_path, row_bundle):
     np.save(tmp_path / "wide.npy", np.zeros((9, 500_000), "float32"))
     manifest = Predictor.load(row_bundle).manifest

@@ -1,5 +1,6 @@
 """`hornbill evaluate` and `hornbill compare`: any bundle, any labeled data, no TensorFlow."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -10,7 +11,9 @@ from PIL import Image
 
 from app.config.reading_config import ReadingConfig
 from app.data.labeled import read_labeled
+from app.data.targets import names_of_targets
 from app.errors import DataError
+from app.reports.evaluation_lines import describe_gaps
 from serving import Predictor
 from serving.bundle import read_manifest
 from tests.checksums import write_checksums
@@ -38,6 +41,16 @@ def changed_copy(folder, target, **changes):
     (copy / "manifest.json").write_text(json.dumps({**manifest, **changes}))
     write_checksums(copy)
     return copy
+
+
+@pytest.fixture
+def digits(images, tmp_path):
+    """Twelve images of two classes, as files."""
+    for number, image in enumerate(images):
+        path = tmp_path / "digits" / f"{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return tmp_path / "digits"
 
 
 @pytest.fixture
@@ -85,7 +98,8 @@ def test_the_test_split_of_a_training_gives_the_scores_of_the_manifest(fixture, 
 def test_a_table_is_read_as_the_model_reads_it(row_bundle, tmp_path, run):
     table = write_flowers(tmp_path / "flowers.csv")
     found = evaluated(run, row_bundle, "--data", table, "--target", "flower")
-    hint = "as many as iris has; in a copy of it, training samples count"
+    hint = "as many as iris has, the data of the training; in a copy of it, most samples were "
+    hint += "trained on"
     assert found["measured_on"] == f"all 150 samples of flowers.csv ({hint})"
     numbered = write_flowers(tmp_path / "numbered.csv", labels=("0", "1.0", "2"))
     again = evaluated(run, row_bundle, "--data", numbered, "--target", "flower")
@@ -161,6 +175,34 @@ def test_tables_without_the_targets_get_one_line(options, message, row_bundle, t
     status, _, error = run("evaluate", row_bundle, "--data", table, *options)
     assert status == 2
     assert re.search(message, error), error
+
+
+def test_targets_with_the_names_of_labels_stand_for_these_in_any_order():
+    def order(*names):
+        return names_of_targets(ReadingConfig(target=names), "multilabel", ("animal", "water"))
+
+    assert order("animal", "water") == order("water", "animal") == ("animal", "water")
+    assert order("first", "second") == ("first", "second")
+    with pytest.raises(DataError, match="in the order of the labels, animal, water"):
+        order("water", "other")
+    with pytest.raises(DataError, match="a target for each of animal, water. Received: animal"):
+        order("animal")
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_classes_do_not_suit_a_model_of_values_or_labels(task, bundle, digits):
+    manifest = dataclasses.replace(Predictor.load(bundle).manifest, task=task, labels=("x", "y"))
+    with pytest.raises(DataError, match="The data must suit the model .*digits, with classes"):
+        read_labeled(str(digits), manifest, ReadingConfig())
+
+
+def test_files_that_are_left_out_are_told(bundle, digits):
+    (digits / "0" / "broken.png").write_bytes(b"none")
+    manifest = Predictor.load(bundle).manifest
+    dataset = read_labeled(str(digits), manifest, ReadingConfig(unreadable="skip"))
+    (line,) = describe_gaps({"left_out": dataset.skipped})
+    assert line.startswith("1 file left out: ")
+    assert "broken.png cannot be read" in line
 
 
 def test_a_model_without_labels_has_nothing_to_compare_targets_with(bundle):

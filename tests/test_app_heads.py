@@ -155,7 +155,8 @@ def test_heads_for_labels_and_values(settings, output, shapes, table, tmp_path):
     run = train(make_config(family, given, data=table), tmp_path / "runs", figures=False)
     model = run.load_model()
     assert model.output[output].shape[-1] == len(settings["target"])
-    assert model.output["features"].shape[-1] == settings.get("hidden", [32])[0]
+    extracted = shapes.load_model().output["features"].shape[-1]
+    assert model.output["features"].shape[-1] == settings.get("hidden", [extracted])[0]
     assert same(weights(model), weights_before(shapes))
 
 
@@ -213,7 +214,7 @@ def test_a_run_whose_extractor_is_gone_is_not_resumed(two_phases):
     _, cut, _, extractor = two_phases
     moved = shutil.move(extractor, f"{extractor}.moved")
     try:
-        with pytest.raises(ConfigError, match="backbone must be a model that Keras can load"):
+        with pytest.raises(ConfigError, match="backbone must be a file that exists"):
             resume(cut)
     finally:
         shutil.move(moved, extractor)
@@ -280,9 +281,12 @@ def test_the_backbone_keeps_its_weights_then_learns_at_a_tenth_of_the_rate(name)
     ("family", "settings", "message"),
     [
         ("digits", {}, "--on-features needs the family softmax or features.*Received: digits"),
-        ("features", {"backbone": "mlp"}, "keeps its weights. Received: backbone=mlp. Leave it"),
-        ("features", {"freeze": "none"}, "computes the features of RUN once .* freeze=none"),
-        ("softmax", {"augmentation.flip": "true"}, "Received: augmentation.flip=true"),
+        (
+            "features",
+            {"backbone": "mlp"},
+            "keeps the weights of RUN. Received: backbone=mlp. Leave it",
+        ),
+        ("features", {"freeze": "none"}, "keeps the weights of RUN. Received: freeze=none"),
         ("softmax", {"hidden": "32"}, "single layer .* hidden=32. Use the family features"),
         ("softmax", {"head": "linear"}, "Received: head=linear. Use the family features"),
     ],
@@ -290,6 +294,12 @@ def test_the_backbone_keeps_its_weights_then_learns_at_a_tenth_of_the_rate(name)
 def test_settings_that_contradict_a_head_on_features_are_refused(family, settings, message):
     with pytest.raises(ConfigError, match=message):
         head_settings(family, "RUN", settings)
+
+
+def test_the_images_of_a_head_on_features_can_be_augmented():
+    _, settings = head_settings("softmax", "RUN", {"augmentation.flip": "true"})
+    assert settings["augmentation.flip"] == "true"
+    assert settings["freeze"] == "all"
 
 
 def test_an_extractor_that_is_gone_is_refused_before_anything_is_written(run, tmp_path):

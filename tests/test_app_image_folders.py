@@ -59,8 +59,18 @@ def test_a_symbolic_link_keeps_its_name(tmp_path, monkeypatch):
 
 def test_hidden_files_are_ignored(folder):
     (folder / "few" / ".DS_Store").write_bytes(b"x")
+    (folder / "many" / "Thumbs.db").write_bytes(b"x")
+    (folder / "desktop.ini").write_bytes(b"x")
     (folder / ".cache").mkdir()
+    (folder / "__MACOSX").mkdir()
     assert len(load_dataset(str(folder)).inputs) == 12
+
+
+def test_two_folders_of_a_split_are_refused(folder, tmp_path):
+    for split in ("train", "val", "valid"):
+        shutil.copytree(folder, tmp_path / "photos" / split)
+    with pytest.raises(DataError, match="Each split must have one folder. Received: val and valid"):
+        load_dataset(str(tmp_path / "photos"))
 
 
 def test_unreadable_images_are_named_and_counted(folder):

@@ -1,5 +1,6 @@
 """Training on images: what is chosen from the data, backbones, and the road to predictions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -10,7 +11,7 @@ from conftest import KINDS, draw_shape
 from app.bundles.export_run import export_run
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
-from app.config.run_config import combine_settings, config_toml
+from app.config.run_config import combine_settings, config_toml, parse_settings
 from app.config.training_config import FeatureTrainingConfig
 from app.data.datasets import Dataset
 from app.errors import ConfigError
@@ -72,6 +73,14 @@ def test_what_is_chosen_from_the_data_is_recorded(shapes):
     assert "<code>epochs</code>" in changed
     assert "<code>batch_size</code>" not in changed
     assert "<code>batch_size</code>" in rest
+
+
+@pytest.mark.parametrize("freeze", ["freeze=3", 'freeze="3"'])
+def test_a_number_of_layers_can_be_frozen(freeze):
+    config = make_config("features", parse_settings([freeze])).model
+    model = feature_extractor(replace(config, image_shape=(32, 32, 3), num_outputs=3))
+    kept = [layer.name for layer in model.layers if layer.weights and not layer.trainable]
+    assert kept == ["normalize", "whiten", "stage1_conv"]
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,13 @@ def test_a_residual_backbone_adapts_to_the_size_of_its_images(shape):
     assert answers["features"].shape == (2, sum(channels))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 64, 3), (2, 1000, 1)])
+def test_a_residual_backbone_takes_images_of_a_single_line(shape):
+    config = models.FeatureExtractorConfig(image_shape=shape, width=8, hidden=(), num_outputs=3)
+    answers = predict(feature_extractor(config), np.zeros((2, *shape), "uint8"))
+    assert np.isfinite(answers["probabilities"]).all()
+
+
 @pytest.mark.parametrize(
     "setting",
     [{"activation": a} for a in ACTIVATIONS]

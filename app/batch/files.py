@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.data.file_names import is_hidden
 from app.errors import BatchError
 from app.system.data_folders import data_folders, find_data, where_looked
 from serving.array_files import ARCHIVE, ARRAY
@@ -26,7 +27,8 @@ def find_files(wanted: str | Sequence[str]) -> list[str]:
     HORNBILL_DATA.
 
     Args:
-        wanted: a pattern, whose files are sorted; `**` stands for folders of any depth. Or paths.
+        wanted: a pattern, whose files are sorted; `**` stands for folders of any depth. A folder
+            stands for all files in it. Or paths.
 
     Raises:
         BatchError: the pattern matches no file, or paths are no files.
@@ -54,13 +56,22 @@ def files_given_twice(files: Sequence[str]) -> str:
 def _matching(pattern: str) -> list[str]:
     # Joined with an absolute pattern, a folder changes nothing.
     for place in (pattern, *(os.path.join(glob.escape(str(f)), pattern) for f in data_folders())):
+        if Path(place).is_dir():
+            place = os.path.join(glob.escape(place), "**")
         # A pattern with two `**` finds the same file several times.
-        if files := {name for name in glob.iglob(place, recursive=True) if Path(name).is_file()}:
+        if files := {name for name in glob.iglob(place, recursive=True) if _is_for_job(name)}:
             return sorted(files)
     raise BatchError(
         f"--input must match at least one file. Received: {pattern!r}, which matches none."
         f"{where_looked(pattern)}"
     )
+
+
+def _is_for_job(name: str) -> bool:
+    """Return whether a name is that of a file, or of a link to none, which is told as an error."""
+    path = Path(name)
+    is_file = path.is_file() or (path.is_symlink() and not path.exists())
+    return is_file and not is_hidden(path.name)
 
 
 def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> None:

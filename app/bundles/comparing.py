@@ -50,8 +50,9 @@ class Comparison:
     Attributes:
         facts: `models`, `measured_on`, `settings`, `latency`; what
             `app.evaluation.comparison.compare_answers` returns, with the names of examples; of
-            labeled data also what `compare_scores` returns, and `lacking`; and `matrix` for at most
-            thirty classes.
+            labeled data also what `compare_scores` returns, `lacking` and `left_out`, see
+            `app.evaluation.evaluations.evaluate_predictions`; and `matrix` for at most thirty
+            classes.
         labels: labels of the first model.
         pictures: images of examples by the index of the sample, uint8 `(height, width)` or with
             channels at the end; empty if the samples are no images.
@@ -361,8 +362,11 @@ def _scores(
         )
         for each in answers
     ]
-    lacking = lacking_labels(dataset, indices)
-    return {"lacking": lacking, **compare_scores(answers, scorers, targets, resamples)}
+    return {
+        "lacking": lacking_labels(dataset, indices),
+        "left_out": list(dataset.skipped),
+        **compare_scores(answers, scorers, targets, resamples),
+    }
 
 
 def _example(answers: Sequence[Answers], samples: _Samples, number: int) -> dict[str, Any]:

@@ -155,7 +155,8 @@ def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, lis
     try:
         return read_inputs(found, manifest, lambda line: _note(line, quiet))
     except InputError as error:
-        missing = [name for name in found if not Path(name).exists()]
+        # Of several problems, only the first are told.
+        missing = [name for name in found if not Path(name).exists() and name in str(error)]
         raise InputError(f"{error}{where_looked(missing[0]) if missing else ''}") from None
 
 
@@ -257,18 +258,19 @@ def _format_table(
         lines = ["labels"]
         lines += [", ".join(decision["labels"]) or "none" for decision in decisions]
     else:
-        lines = ["label  probability"]
+        wide = max(len("label"), *(len(decision["label"]) for decision in decisions))
+        lines = [f"{'label':{wide}}  probability"]
         lines += [
-            _format_class(decision, row[decision["label"]])
+            _format_class(decision, row[decision["label"]], wide)
             for decision, row in zip(decisions, values, strict=True)
         ]
     heads = ["file", *names]
     return [f"{head:{width}}  {line}" for head, line in zip(heads, lines, strict=True)]
 
 
-def _format_class(decision: dict[str, Any], probability: float) -> str:
+def _format_class(decision: dict[str, Any], probability: float, width: int) -> str:
     remark = "" if decision.get("accepted", True) else "  not accepted"
-    return f"{decision['label']:5}  {probability:.4f}{remark}"
+    return f"{decision['label']:{width}}  {probability:.4f}{remark}"
 
 
 def predict_batch(job: "Job", ray_address: str | None, as_json: bool, quiet: bool) -> None:

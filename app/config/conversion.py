@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 from app.errors import ConfigError
 from models.config.limits import Limit, OneOf, limits_of
@@ -27,6 +27,8 @@ _WANTED_OF_ALL = {"int": "whole numbers", "float": "numbers", "string": "texts"}
 def converted(config: _Config, changes: Mapping[str, object], prefix: str = "") -> _Config:
     """Return a dataclass with other values, converted to the types of its fields and checked.
 
+    A number is taken for text, as in `freeze=3`, where a setting can be both.
+
     Args:
         config: the dataclass.
         changes: values by the name of their field.
@@ -38,11 +40,21 @@ def converted(config: _Config, changes: Mapping[str, object], prefix: str = "") 
     # Most of the time of the command line would be that of this import.
     from pydantic import ValidationError
 
+    texts = _text_fields(type(config))
+    values = {
+        key: str(value) if key in texts and type(value) in (int, float) else value
+        for key, value in changes.items()
+    }
     try:
-        found: _Config = _adapter(type(config)).validate_python({**asdict(config), **changes})
+        found: _Config = _adapter(type(config)).validate_python({**asdict(config), **values})
     except ValidationError as error:
         raise ConfigError(_first_problem(error, prefix, limits_of(type(config)))) from None
     return found
+
+
+@cache
+def _text_fields(kind: type) -> frozenset[str]:
+    return frozenset(key for key, hint in get_type_hints(kind).items() if hint is str)
 
 
 @cache  # building one takes a hundred times as long as a conversion

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.errors import ConfigError
 
-# Settings of the backbone itself, and of the images that it would see in training.
+# Settings of the backbone itself.
 _OF_BACKBONE = ("backbone", "weights", "freeze", "width", "depth", "head_epochs", "backbone_rate")
 _SOFTMAX = {"head": "softmax", "hidden": [], "dropout": 0.0}
 
@@ -31,9 +31,9 @@ def head_settings(
             f"Received: {family}."
         )
     for key, value in settings.items():
-        if key in _OF_BACKBONE or key.startswith("augmentation."):
+        if key in _OF_BACKBONE:
             raise ConfigError(
-                f"--on-features computes the features of {model} once and keeps its weights. "
+                f"--on-features keeps the weights of {model}. "
                 f"Received: {key}={value}. Leave it out, or use --set backbone={model} instead of "
                 "--on-features."
             )

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from models.checks import check_sizes
 from models.config.limits import OneOf, Text, check_limits
 from serving.missing_marks import MISSING
 
 MAX_SIDE = 1024
-_IMAGE_SIZE = Text(f"one side, or height and width, of at most {MAX_SIDE:,} pixels")
+_SIDES = f"one side, or height and width, of 1 to {MAX_SIDE:,} pixels"
+_IMAGE_SIZE = Text(_SIDES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,9 @@ class ReadingConfig:
                     f"A column must be in drop or in {name}. Received: {column!r} in both."
                 )
         if self.image_size:
-            check_sizes("image_size", self.image_size)
-            if len(self.image_size) > 2 or max(self.image_size) > MAX_SIDE:
+            is_allowed = all(1 <= side <= MAX_SIDE for side in self.image_size)
+            if len(self.image_size) > 2 or not is_allowed:
                 raise ValueError(
-                    f"image_size must be one side, or height and width, of at most {MAX_SIDE:,} "
-                    f"pixels. Received: image_size={','.join(map(str, self.image_size))}."
+                    f"image_size must be {_SIDES}. "
+                    f"Received: image_size={','.join(map(str, self.image_size))}."
                 )

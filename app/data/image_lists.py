@@ -11,7 +11,7 @@ from app.errors import DataError
 from serving.errors import cannot_read, counted
 from serving.images import IMAGE_SUFFIXES
 
-from .file_names import check_names
+from .file_names import check_names, is_hidden
 
 # Names of the subfolders that hold the splits of a source.
 _SPLITS = {
@@ -48,7 +48,7 @@ def list_image_folder(folder: Path) -> ImageList:
     """List `<folder>/<class>/<image>`, or `<folder>/<split>/<class>/<image>`.
 
     The splits are `train`, and `test` or `validation` or both. Files and folders whose names begin
-    with a dot are ignored.
+    with a dot, and those of the system, are ignored; see `is_hidden`.
 
     Raises:
         DataError: there are fewer than two classes, the splits have different classes, or the
@@ -102,12 +102,11 @@ def check_image_folder(folder: Path) -> dict[str, list[Path]]:
 def _find_splits(folder: Path) -> dict[str, Path]:
     """Return the folder of each split; `train` is `folder` itself if it has no splits."""
     inside = {path.name.lower(): path for path in _visible(folder) if path.is_dir()}
-    splits = {
-        split: inside.pop(name)
+    named = {
+        split: [inside.pop(name) for name in names if name in inside]
         for split, names in _SPLITS.items()
-        for name in names
-        if name in inside
     }
+    splits = {split: paths[0] for split, paths in named.items() if paths}
     # Otherwise `train` and `test` are two classes, such as vehicles and exams.
     has_classes = any(path.is_dir() for split in splits.values() for path in _visible(split))
     if has_classes and not inside and ("train" not in splits or len(splits) < 2):
@@ -119,6 +118,11 @@ def _find_splits(folder: Path) -> dict[str, Path]:
         )
     if "train" not in splits or len(splits) < 2 or not has_classes:
         return {"train": folder}
+    if twice := next((paths for paths in named.values() if len(paths) > 1), None):
+        raise DataError(
+            "Each split must have one folder. "
+            f"Received: {' and '.join(path.name for path in twice)} in {folder}."
+        )
     if inside:
         raise DataError(
             f"A folder with train and test must have no other subfolders. Received: "
@@ -168,7 +172,7 @@ def _visible(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.name.startswith("."):
+                if not is_hidden(entry.name):
                     yield folder / entry.name
     except OSError as error:
         raise DataError(cannot_read(folder, error)) from None

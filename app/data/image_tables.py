@@ -45,7 +45,7 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
     batches: list[Batch] = []
     for batch in table.read():
         _find_files(table, batch, reading.image_column, paths, problems)
-        refuse_missing_targets(table, batch, surveys)
+        refuse_missing_targets(table, batch, surveys, task)
         for survey in surveys:
             survey.learn(batch.numbers, batch.cells[survey.name])
         cells = {name: batch.cells[name] for name in reading.target}

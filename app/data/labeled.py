@@ -31,7 +31,13 @@ from .image_tables import list_image_table
 from .source_kinds import NAMED, is_code, kind_of_source, parts_of
 from .sources import load_dataset
 from .tables import SUFFIXES, Table, check_columns, open_table
-from .targets import check_target_units, places_of, read_targets, unknown_label
+from .targets import (
+    check_target_units,
+    names_of_targets,
+    places_of,
+    read_targets,
+    unknown_label,
+)
 
 # Arrays of an .npz in the layout of `keras.datasets.mnist`.
 _KERAS_ARRAYS = {"x_train", "y_train", "x_test", "y_test"}
@@ -99,7 +105,11 @@ def _read(source: str, manifest: Manifest, reading: ReadingConfig) -> Dataset:
         found = (
             list_image_folder(path)
             if kind == "folder"
-            else list_image_table(open_table(path), reading, manifest.task)
+            else list_image_table(
+                open_table(path),
+                replace(reading, target=names_of_targets(reading, manifest.task, manifest.labels)),
+                manifest.task,
+            )
         )
         return _decode(found, manifest, reading)
     if kind == ".npz" and not set(open_archive(path).files) >= _KERAS_ARRAYS:
@@ -244,6 +254,7 @@ def _with_labels(dataset: Dataset, manifest: Manifest) -> Dataset:
     Whole numbers are the labels with these names, if all labels are numbers; otherwise they are
     indices of labels.
     """
+    _require(dataset.task == manifest.task, manifest, dataset.source, TASKS[dataset.task])
     if manifest.task != "multiclass":
         count = dataset.targets.shape[1]
         if count != len(manifest.labels):

@@ -87,7 +87,10 @@ def _warn_of_copy(manifests: Sequence[Manifest], name: str, count: int) -> str:
     for manifest in manifests:
         source = manifest.data.get("source")
         if source != name and _has_size(manifest, count, "train"):
-            return f" (as many as {source} has; in a copy of it, training samples count)"
+            return (
+                f" (as many as {source} has, the data of the training; in a copy of it, most "
+                "samples were trained on)"
+            )
     return ""
 
 

@@ -129,7 +129,7 @@ def _survey_table(table: Table, reading: ReadingConfig, task: str) -> _Survey:
     names = [each.name for each in (*features, *targets)]
     survey = _Survey(features, targets, Batch([], {name: [] for name in names}))
     for batch in _read_and_tell(table, "surveying rows"):
-        refuse_missing_targets(table, batch, targets)
+        refuse_missing_targets(table, batch, targets, task)
         survey.learn(batch)
     if not survey.rows:
         unit = "lines below its header" if table.unit == "line" else "rows"

@@ -49,7 +49,9 @@ def has_decimals(table: Table, names: Sequence[str]) -> bool:
     return have_decimals([text for column in columns for text in strip_unit(filter(None, column))])
 
 
-def refuse_missing_targets(table: Table, batch: Batch, surveys: Sequence[ColumnSurvey]) -> None:
+def refuse_missing_targets(
+    table: Table, batch: Batch, surveys: Sequence[ColumnSurvey], task: str
+) -> None:
     """Require a target in each row of a batch.
 
     Raises:
@@ -58,7 +60,8 @@ def refuse_missing_targets(table: Table, batch: Batch, surveys: Sequence[ColumnS
     for survey in surveys:
         for number, cell in zip(batch.numbers, batch.cells[survey.name], strict=True):
             if cell.lower() in survey.marks:
-                fix = " If it is a class: --set missing=?." if cell else ""
+                may_be_class = cell and task == "multiclass"
+                fix = " If it is a class: --set 'missing=?'." if may_be_class else ""
                 raise DataError(
                     f"Each sample must have a target. Received: {survey.name}={cell!r}, a missing "
                     f"value, in {table.place(number)}.{fix}"
@@ -246,6 +249,34 @@ def _describe_case(name: str, labels: Sequence[str]) -> list[str]:
     return []
 
 
+def names_of_targets(reading: ReadingConfig, task: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of the targets of a model, in the order of its labels.
+
+    Columns with the names of labels stand for these, whatever their order; others are in order.
+
+    Raises:
+        DataError: their number is not that of the labels, or only some are names of labels, and
+            stand at the place of another.
+    """
+    names = reading.target
+    if task == "multiclass":
+        if len(names) != 1:
+            raise DataError(f"A model of classes has one target. Received: {', '.join(names)}.")
+        return names
+    if len(names) != len(labels):
+        raise DataError(
+            f"There must be a target for each of {', '.join(labels)}. Received: {', '.join(names)}."
+        )
+    if set(names) == set(labels):
+        return tuple(labels)
+    if any(name in labels for name, label in zip(names, labels, strict=True) if name != label):
+        raise DataError(
+            f"Targets must be in the order of the labels, {', '.join(labels)}. "
+            f"Received: {', '.join(names)}."
+        )
+    return names
+
+
 def check_target_units(
     source: str,
     names: Sequence[str],
@@ -297,22 +328,13 @@ def read_targets(
         DataError: a target is missing, of the wrong kind or in another unit, or is no label of the
             model.
     """
-    names = reading.target
-    if task == "multiclass" and len(names) != 1:
-        raise DataError(f"A model of classes has one target. Received: {', '.join(names)}.")
-    if task != "multiclass":
-        if len(names) != len(labels):
-            raise DataError(
-                f"There must be a target for each of {', '.join(labels)}. "
-                f"Received: {', '.join(names)}."
-            )
-        names = tuple(labels) if set(labels) == set(names) else names
+    names = names_of_targets(reading, task, labels)
     surveys = [survey_target(name, reading, task) for name in names]
     for survey in surveys:
         survey.marks -= {label.lower() for label in labels}
     batches = []
     for batch in table.read():
-        refuse_missing_targets(table, batch, surveys)
+        refuse_missing_targets(table, batch, surveys, task)
         batches.append(Batch(batch.numbers, {name: batch.cells[name] for name in names}))
         for survey in surveys if task == "regression" else ():
             survey.learn(batch.numbers, batch.cells[survey.name])

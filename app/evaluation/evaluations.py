@@ -91,10 +91,11 @@ def evaluate_predictions(
         predictions: probabilities or values for them, `(samples, outputs)`.
 
     Returns:
-        `scores`, each with its interval; `lacking`, the labels that no sample has; for classes and
-        labels `classes`, `calibration` and, if the model has them, `thresholds`; for classes
-        `confusions` and, if the model has one, `reject_option`; for values `error_quantiles`,
-        `errors_by_decile` and, if the model has intervals, `coverage`.
+        `scores`, each with its interval; `lacking`, the labels that no sample has; `left_out`, a
+        reason for each file that was; for classes and labels `classes`, `calibration` and, if the
+        model has them, `thresholds`; for classes `confusions` and, if the model has one,
+        `reject_option`; for values `error_quantiles`, `errors_by_decile` and, if the model has
+        intervals, `coverage`.
     """
     targets, labels = dataset.targets[indices], manifest.labels
     scorer = scorer_of(manifest, dataset, indices, predictions)
@@ -103,6 +104,7 @@ def evaluate_predictions(
         "samples": len(indices),
         "scores": {name: describe_interval(v, intervals[name]) for name, v in scores.items()},
         "lacking": lacking_labels(dataset, indices),
+        "left_out": list(dataset.skipped),
     }
     if manifest.task == "regression":
         return found | _evaluate_values(manifest, targets, predictions)

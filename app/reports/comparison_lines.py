@@ -5,7 +5,7 @@ from typing import Any
 from serving.errors import counted
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
-from .evaluation_lines import describe_lacking, describe_methods, write_interval
+from .evaluation_lines import describe_gaps, describe_methods, write_interval
 
 _SHOWN_CHANGES, _SHOWN_SETTINGS = 6, 8
 # Below this p value, McNemar's test counts as significant.
@@ -29,8 +29,7 @@ def comparison_lines(facts: dict[str, Any]) -> list[str]:
     if "scores" in facts:
         methods = describe_methods({n: f["first"] for n, f in facts["scores"].items()})
         lines.append(f"intervals:   {methods}; differences are paired")
-    if facts.get("lacking"):
-        lines.append(f"note:        {describe_lacking(facts['lacking'])}")
+    lines += [f"note:        {line}" for line in describe_gaps(facts)]
     if "mcnemar" in facts:
         lines.append(f"McNemar:     {describe_mcnemar(facts['mcnemar'])}")
     if "calibration" in facts:

@@ -18,7 +18,7 @@ from .comparison_lines import (
     write_difference,
     write_setting,
 )
-from .evaluation_lines import describe_lacking, describe_methods
+from .evaluation_lines import describe_gaps, describe_methods
 from .html import render
 
 
@@ -44,7 +44,7 @@ def write_comparison_page(
         labels=labels,
         scores=scores,
         methods=describe_methods({n: f["first"] for n, f in scores.items()}) if scores else "",
-        lacking=describe_lacking(facts.get("lacking", ())),
+        gaps=describe_gaps(facts),
         mcnemar=describe_mcnemar(facts["mcnemar"]) if "mcnemar" in facts else "",
         calibration=describe_shift(facts["calibration"]) if "calibration" in facts else "",
         latency=describe_latency(facts["latency"]),

@@ -1,9 +1,9 @@
 """Describes an evaluation of a bundle as lines for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from serving.errors import first_few
+from serving.errors import counted, first_few
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
 from .class_lines import SHOWN_CLASSES, describe_classes
@@ -28,14 +28,22 @@ def describe_methods(scores: dict[str, dict[str, Any]]) -> str:
     return f"95%, by {'; '.join(parts)}"
 
 
-def describe_lacking(labels: Sequence[str]) -> str:
-    """Return what labels without samples mean for scores, in one line; empty if there are none."""
-    if not labels:
-        return ""
-    return (
-        f"no sample has {first_few(labels)}: they do not count in macro F1 unless they are "
-        "predicted, and there is no ROC AUC and average precision"
-    )
+def describe_gaps(facts: Mapping[str, Any]) -> list[str]:
+    """Return a line for files that were left out, and one for labels without samples.
+
+    Args:
+        facts: what is known about labeled data; `left_out` and `lacking` may be absent.
+    """
+    lines = []
+    if left_out := facts.get("left_out"):
+        reasons = [reason.rstrip(".") for reason in left_out]
+        lines.append(f"{counted(len(reasons), 'file')} left out: {first_few(reasons, '; ')}")
+    if labels := facts.get("lacking"):
+        lines.append(
+            f"no sample has {first_few(labels)}: they do not count in macro F1 unless they are "
+            "predicted, and there is no ROC AUC and average precision"
+        )
+    return lines
 
 
 def evaluation_lines(facts: dict[str, Any]) -> list[str]:
@@ -49,8 +57,7 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
         f"{metric_name(n) + ':':27} {write_interval(n, found)}" for n, found in scores.items()
     ]
     lines.append(f"intervals:   {describe_methods(scores)}")
-    if facts["lacking"]:
-        lines.append(f"note:        {describe_lacking(facts['lacking'])}")
+    lines += [f"note:        {line}" for line in describe_gaps(facts)]
     if "calibration" in facts:
         lines.append(f"calibration: {describe_calibration(facts['calibration'])}")
     if "classes" in facts:

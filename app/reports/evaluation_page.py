@@ -16,7 +16,7 @@ from .evaluation_lines import (
     describe_accepted,
     describe_calibration,
     describe_confusion,
-    describe_lacking,
+    describe_gaps,
     describe_methods,
     describe_threshold,
 )
@@ -56,7 +56,7 @@ def write_evaluation_page(
         claimed=manifest.metrics,
         claimed_on=manifest.measured_on,
         classes=facts.get("classes", ()),
-        lacking=describe_lacking(facts["lacking"]),
+        gaps=describe_gaps(facts),
         methods=describe_methods(facts["scores"]),
         calibration=describe_calibration(facts["calibration"]) if "calibration" in facts else "",
         accepted=describe_accepted(facts["reject_option"]) if "reject_option" in facts else "",

@@ -40,7 +40,7 @@ def describe_speed(environment: dict[str, Any], kind: str) -> str:
     if not environment["examples_per_s"]:
         return f"{epoch}, with a single step, which is not timed"
     samples = "images" if kind == "images" else "examples"
-    speed = f"{epoch}, {environment['examples_per_s']:,.0f} {samples}/s"
+    speed = f"{epoch}, {environment['examples_per_s']:,.0f} {samples}/s after the first step"
     if environment["wait_fraction"] is None:  # a user's pipeline, which is not timed
         return speed
     return f"{speed}, {environment['wait_fraction']:.1%} of the step time spent waiting for data"
