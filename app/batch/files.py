@@ -56,10 +56,9 @@ def files_given_twice(files: Sequence[str]) -> str:
 def _matching(pattern: str) -> list[str]:
     # Joined with an absolute pattern, a folder changes nothing.
     for place in (pattern, *(os.path.join(glob.escape(str(f)), pattern) for f in data_folders())):
-        if Path(place).is_dir():
-            place = os.path.join(glob.escape(place), "**")
+        every = os.path.join(glob.escape(place), "**") if Path(place).is_dir() else place
         # A pattern with two `**` finds the same file several times.
-        if files := {name for name in glob.iglob(place, recursive=True) if _is_for_job(name)}:
+        if files := {name for name in glob.iglob(every, recursive=True) if _is_for_job(name)}:
             return sorted(files)
     raise BatchError(
         f"--input must match at least one file. Received: {pattern!r}, which matches none."

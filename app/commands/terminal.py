@@ -128,15 +128,19 @@ def check_data(config: Any) -> None:
     """Check the data source of a configuration, as far as that takes no TensorFlow.
 
     Raises:
-        DataError: see `app.data.source_kinds.check_source`.
+        DataError: see `app.data.source_kinds.check_source`; or several columns are classes.
         ConfigError: the file of a model of your own does not exist, or it has no data.
     """
-    from app.config.families import family_named
+    from app.config.families import family_named, is_own_model, task_of
     from app.data.source_kinds import check_source
 
     family = family_named(config.family)
     family.check_file(config.data)
     check_source(config.data, config.reading, family)
+    if len(config.reading.target) > 1 and not is_own_model(config.family):
+        from app.data.targets import task_of_targets
+
+        task_of_targets(config.reading, task_of(config.model))
 
 
 def describe_config(config: Any) -> str:

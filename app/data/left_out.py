@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from serving.columns import RawColumn
+from serving.images import IMAGE_SUFFIXES
 
 from .column_survey import ColumnSurvey
 from .datasets import EMPTY
@@ -53,7 +54,9 @@ def why_identifier(survey: ColumnSurvey, column: RawColumn) -> str:
         return ""
     unique = "unique in each row" if texts.uniqueness == 1 else "unique in nearly each row"
     if column.kind == "text":
-        return unique
+        first = next(iter(texts.counts)).lower()
+        hint = f"; --image-column {survey.name} learns from the images that it names"
+        return f"{unique}{hint if first.endswith(IMAGE_SUFFIXES) else ''}"
     if column.kind != "number" or survey.integers is None:
         return ""
     if _ID_WORDS & {word.lower() for word in _WORD.findall(survey.name)}:
