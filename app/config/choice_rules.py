@@ -14,7 +14,7 @@ def _by_count(choices: Mapping[int, float], unit: str) -> str:
 
 
 _FROZEN = "a head on frozen features"
-_SMOOTHED = "0.1 for classes and labels on images, or on frozen features"
+_SMOOTHED = "0.1 for classes and labels on images, or on frozen features unless l2 is chosen"
 _MEMBERS = ", ".join(
     f"{count} for at most {most} columns" for most, count in numbers.MEMBERS.items()
 )
@@ -23,7 +23,8 @@ CHOICE_RULES = {
     "image_size": "the size that suits the files",
     "epochs": f"rows: passes until {numbers.ROWS_READ:,} rows are read, from {numbers.MIN_PASSES} "
     f"to {numbers.MAX_PASSES}; images: {numbers.EPOCHS:,} divided by the square root of their "
-    f"number, from {numbers.MIN_EPOCHS} to {numbers.MAX_EPOCHS}; {_FROZEN}: {numbers.HEAD_EPOCHS}",
+    f"number, but at most {numbers.IMAGES_READ:,} divided by it, from {numbers.MIN_EPOCHS} to "
+    f"{numbers.MAX_EPOCHS}; {_FROZEN}: {numbers.HEAD_EPOCHS}",
     "repeat": f"rows: {_by_count(numbers.REPEATS, 'rows')}; {_FROZEN}: as many as give "
     f"{numbers.HEAD_STEPS:,} steps",
     "batch_size": f"rows: {_by_count(numbers.ROW_BATCH_SIZES, 'rows')}; images: "
@@ -40,7 +41,10 @@ CHOICE_RULES = {
     "with a backbone that was trained before, 0.001 with others",
     "optimizer.weight_decay": "rows of classes 0.5, a linear model 0; of values: "
     f"{_by_count(numbers.VALUE_WEIGHT_DECAY, 'rows')}; images 0.2 with backbone=residual, 0.05 "
-    f"with others; {_FROZEN} 0.05, with fewer than {numbers.FEW_SAMPLES:,} samples 0.5",
+    f"with others; {_FROZEN} 0.05, with fewer than {numbers.FEW_SAMPLES:,} samples 0.5, and 0 if "
+    "l2 is chosen",
+    "l2": f"{_FROZEN}, of classes or labels, without hidden layers and with fewer than "
+    f"{numbers.FEWEST_SAMPLES} samples: {numbers.HEAD_PENALTY:g} divided by their number",
     "optimizer.beta_2": "rows of values: 0.95",
     "optimizer.warmup": "rows 0.05, images 0.2",
     "augmentation.flip": "true for images in color",

@@ -29,6 +29,8 @@ def default_space(base: RunConfig, kind: str) -> dict[str, str]:
     decay = settings["optimizer.weight_decay"]
     if settings["optimizer.name"] in _DECAYING and decay:
         space["optimizer.weight_decay"] = _around(decay, 10, _LARGEST_FRACTION)
+    if base.family == "features" and settings["l2"]:
+        space["l2"] = _around(settings["l2"], 10)
     if base.family == "softmax":
         return space | _softmax_space(settings)
     space["dropout"] = _fraction(settings["dropout"], 0.5)
