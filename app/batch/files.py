@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.data.file_names import is_hidden
 from app.errors import BatchError
 from app.system.data_folders import data_folders, find_data, where_looked
+from app.system.hidden_files import is_hidden
 from serving.array_files import ARCHIVE, ARRAY
 from serving.errors import first_few
 from serving.images import IMAGE_SUFFIXES

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import DataError
+from app.system.hidden_files import is_hidden
 from serving.errors import cannot_read, counted
 from serving.images import IMAGE_SUFFIXES
 
-from .file_names import check_names, is_hidden
+from .file_names import check_names
 
 # Names of the subfolders that hold the splits of a source.
 _SPLITS = {

@@ -90,7 +90,7 @@ def image_sets() -> list[Figure]:
             f"{statistics.mean(row['minutes']):.1f} minutes",
             row["mean_accuracy"],
             "{:.1%}",
-            *(("≥", best - 0.01) if recipe == "defaults" else ()),
+            *(("≥", best - 0.01) if recipe == "defaults" and len(rows) > 1 else ()),
         )
         for recipe, row in rows.items()
     ]
