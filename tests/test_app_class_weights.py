@@ -226,7 +226,7 @@ def test_of_many_classes_the_largest_relative_to_its_threshold_is_predicted():
     assert told == [
         "the class is predicted whose probability is largest relative to its fraction of the "
         "training split (class_weight=balanced): precision 75.0%, recall 50.0%, averaged over 4 "
-        "classes"
+        "classes on the test split"
     ]
 
 

@@ -78,7 +78,7 @@ def test_the_example_trains_exports_and_predicts(example):
     accuracy, prediction = printed.splitlines()[-2:]
     assert accuracy.startswith("accuracy: ")
     assert prediction.startswith("['red disc'] [[0.")
-    assert prediction.endswith("]] (1, 64)")
+    assert prediction.endswith("]] (1, 128)")
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +117,8 @@ def test_features_are_written_to_files_and_printed(page):
     array, table, line = page["From files to files"]
     assert array == "features:  121 rows in features.npy"
     assert table == "features:  121 rows in features.parquet"
-    assert len(json.loads(line)["features"]) == 64
-    assert page["In Python"] == ["(1, 64)"]
+    assert len(json.loads(line)["features"]) == 128
+    assert page["In Python"] == ["(1, 128)"]
 
 
 def test_similar_images_are_found(page):

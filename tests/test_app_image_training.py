@@ -171,7 +171,7 @@ def test_the_configuration_of_rows_gives_the_settings_of_images_too(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone": "gone.keras"}, "backbone must be a model that Keras can load.*gone.keras"),
+        ({"backbone": "gone.keras"}, "backbone must be a file that exists.*gone.keras"),
         ({"backbone": "MobilNet"}, "Received: backbone='MobilNet'. Did you mean 'MobileNet'"),
         (
             {"backbone": "InceptionV3"},

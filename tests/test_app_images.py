@@ -66,7 +66,7 @@ def test_the_size_can_be_set(folder):
     assert load_dataset("digits8x8", ReadingConfig(image_size=(9,)), has_digits=False).inputs.shape
     with pytest.raises(DataError, match="image_size applies to images only. Received: iris"):
         load_dataset("iris", ReadingConfig(image_size=(9,)))
-    with pytest.raises(ConfigError, match="of at most 1,024 pixels. Received: image_size=2000"):
+    with pytest.raises(ConfigError, match="of 1 to 1,024 pixels. Received: image_size=2000"):
         make_config("features", {"image_size": "2000"})
 
 

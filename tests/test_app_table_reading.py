@@ -579,7 +579,7 @@ def test_a_value_in_another_unit_is_left_out_and_a_strong_predictor_stays(read):
             "numbers, in .*classes: --categorical kind.",
         ),
         ("x,kind\n1,a\n2,b\n3,7\n", "Received: '7' in line 4, among texts"),
-        ("x,kind\n1,NA\n2,some\n", "kind='NA', .* in line 2 .* a class: --set missing=\\?"),
+        ("x,kind\n1,NA\n2,some\n", "kind='NA', .* in line 2 .* a class: --set 'missing=\\?'"),
         ("x,kind\n1,1\n2,1.0\n", "must have two or more classes. Received: only 1, 1.0"),
     ],
 )

@@ -54,7 +54,10 @@ def converted(config: _Config, changes: Mapping[str, object], prefix: str = "") 
 
 @cache
 def _text_fields(kind: type) -> frozenset[str]:
-    return frozenset(key for key, hint in get_type_hints(kind).items() if hint is str)
+    """Return the fields of text, but not those that are one of a few names."""
+    named = {key for key, limit in limits_of(kind).items() if isinstance(limit, OneOf)}
+    hints = get_type_hints(kind).items()
+    return frozenset(key for key, hint in hints if hint is str and key not in named)
 
 
 @cache  # building one takes a hundred times as long as a conversion
