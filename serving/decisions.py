@@ -62,8 +62,10 @@ def describe_thresholds(
     if is_weighted and thresholds.positive is None:
         every = (thresholds.precision, thresholds.recall)
         precision, recall = (write_percent(sum(scores) / len(labels)) for scores in every)
-        reached = f": precision {precision}, recall {recall}, averaged over {len(labels)} classes "
-        reached += "on the test split"
+        reached = (
+            f": precision {precision}, recall {recall}, averaged over {len(labels)} classes on the "
+            "test split"
+        )
         return [
             "the class is predicted whose probability is largest relative to its fraction of the "
             f"training split ({WEIGHTED}){reached if has_scores else ''}"

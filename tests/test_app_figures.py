@@ -233,7 +233,8 @@ def test_the_report_is_one_file_without_external_resources(tmp_path):
     assert not re.search(r"https?://", text)
     assert "/secret" not in text
     assert "25.0%" in text
-    assert "0.7 s an epoch, 10 images/s after the first step, 1.0% of the step time" in text
+    speed = "0.7 s an epoch, 10 images/s after the first step, "
+    assert f"{speed}1.0% of the step time spent waiting for data" in text
     shown, _, rest = text.partition("<summary>8 more</summary>")
     assert shown.count(">12.5%<") == 12
     assert rest.count(">12.5%<") == 8

@@ -155,8 +155,7 @@ def test_heads_for_labels_and_values(settings, output, shapes, table, tmp_path):
     run = train(make_config(family, given, data=table), tmp_path / "runs", figures=False)
     model = run.load_model()
     assert model.output[output].shape[-1] == len(settings["target"])
-    extracted = shapes.load_model().output["features"].shape[-1]
-    assert model.output["features"].shape[-1] == settings.get("hidden", [extracted])[0]
+    assert model.output["features"].shape[-1] == settings.get("hidden", [72])[0]
     assert same(weights(model), weights_before(shapes))
 
 

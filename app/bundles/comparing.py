@@ -20,7 +20,7 @@ from app.evaluation.comparison import (
     compare_answers,
     compare_scores,
 )
-from app.evaluation.evaluations import lacking_labels, positive_of
+from app.evaluation.evaluations import data_gaps, positive_of
 from app.evaluation.metrics import make_scorer
 from serving.bundle import version_numbers
 from serving.errors import first_few
@@ -50,9 +50,8 @@ class Comparison:
     Attributes:
         facts: `models`, `measured_on`, `settings`, `latency`; what
             `app.evaluation.comparison.compare_answers` returns, with the names of examples; of
-            labeled data also what `compare_scores` returns, `lacking` and `left_out`, see
-            `app.evaluation.evaluations.evaluate_predictions`; and `matrix` for at most thirty
-            classes.
+            labeled data also what `compare_scores` and `app.evaluation.evaluations.data_gaps`
+            return; and `matrix` for at most thirty classes.
         labels: labels of the first model.
         pictures: images of examples by the index of the sample, uint8 `(height, width)` or with
             channels at the end; empty if the samples are no images.
@@ -362,11 +361,8 @@ def _scores(
         )
         for each in answers
     ]
-    return {
-        "lacking": lacking_labels(dataset, indices),
-        "left_out": list(dataset.skipped),
-        **compare_scores(answers, scorers, targets, resamples),
-    }
+    gaps = data_gaps(dataset, indices)
+    return {**gaps, **compare_scores(answers, scorers, targets, resamples)}
 
 
 def _example(answers: Sequence[Answers], samples: _Samples, number: int) -> dict[str, Any]:

@@ -182,9 +182,9 @@ def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
     batch_size = _for_samples(BATCH_SIZES, samples)
     steps = -(-samples // batch_size)
     model: Any = config.model
-    is_linear = not (model.hidden and "hidden" in config.given)
+    has_layers = model.hidden and "hidden" in config.given
     few = {}
-    if samples < FEWEST_SAMPLES and is_linear and model.head != "linear":
+    if samples < FEWEST_SAMPLES and not has_layers and model.head != "linear":
         penalty = round(HEAD_PENALTY / samples, 4)
         few = {"l2": penalty, "optimizer.weight_decay": 0.0, "label_smoothing": 0.0}
     return {

@@ -66,7 +66,17 @@ def describe_interval(value: float, interval: ScoreInterval) -> dict[str, Any]:
     return {"value": value, **asdict(interval)}
 
 
-def lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:
+def data_gaps(dataset: Dataset, indices: np.ndarray) -> dict[str, list[str]]:
+    """Return `lacking`, the labels that no sample has, and `left_out`, a reason for each such file.
+
+    Args:
+        dataset: samples with the labels of a model.
+        indices: those that are measured, int64 `(samples,)`.
+    """
+    return {"lacking": _lacking_labels(dataset, indices), "left_out": list(dataset.skipped)}
+
+
+def _lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:
     """Return the classes or labels that no sample has."""
     if dataset.task == "regression":
         return []
@@ -91,11 +101,10 @@ def evaluate_predictions(
         predictions: probabilities or values for them, `(samples, outputs)`.
 
     Returns:
-        `scores`, each with its interval; `lacking`, the labels that no sample has; `left_out`, a
-        reason for each file that was; for classes and labels `classes`, `calibration` and, if the
-        model has them, `thresholds`; for classes `confusions` and, if the model has one,
-        `reject_option`; for values `error_quantiles`, `errors_by_decile` and, if the model has
-        intervals, `coverage`.
+        `scores`, each with its interval; what `data_gaps` returns; for classes and labels
+        `classes`, `calibration` and, if the model has them, `thresholds`; for classes `confusions`
+        and, if the model has one, `reject_option`; for values `error_quantiles`,
+        `errors_by_decile` and, if the model has intervals, `coverage`.
     """
     targets, labels = dataset.targets[indices], manifest.labels
     scorer = scorer_of(manifest, dataset, indices, predictions)
@@ -103,8 +112,7 @@ def evaluate_predictions(
     found: dict[str, Any] = {
         "samples": len(indices),
         "scores": {name: describe_interval(v, intervals[name]) for name, v in scores.items()},
-        "lacking": lacking_labels(dataset, indices),
-        "left_out": list(dataset.skipped),
+        **data_gaps(dataset, indices),
     }
     if manifest.task == "regression":
         return found | _evaluate_values(manifest, targets, predictions)

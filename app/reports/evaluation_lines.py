@@ -32,7 +32,7 @@ def describe_gaps(facts: Mapping[str, Any]) -> list[str]:
     """Return a line for files that were left out, and one for labels without samples.
 
     Args:
-        facts: what is known about labeled data; `left_out` and `lacking` may be absent.
+        facts: what `app.evaluation.evaluations.data_gaps` returns, and more; empty without labels.
     """
     lines = []
     if left_out := facts.get("left_out"):

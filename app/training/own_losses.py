@@ -249,8 +249,8 @@ def _called(name: str, kind: str, function: Any) -> Any:
 def _name_of(function: Any, default: str, taken: Collection[str] = ()) -> str:
     """Return the name of a function as TensorFlow takes it: `<lambda>` is `lambda`."""
     name = re.sub(r"[^A-Za-z0-9_.]", "", getattr(function, "__name__", "")) or default
-    names = (f"{name}_{number}" for number in itertools.count(2))
-    return name if name not in taken else next(each for each in names if each not in taken)
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def _class_of(module: Any, name: str) -> Any:
