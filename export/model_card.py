@@ -1,10 +1,12 @@
 """Writes the model card: `README.md` of a version, with Hugging Face front matter."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from serving.bundle import BROWSER_PROOF, CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
+from serving.errors import printable
 from serving.int8 import LARGEST_SUM
 from serving.manifest import TASKS, Calibration, Manifest, TensorSpec, describe_batch
 from serving.written_numbers import (
@@ -26,6 +28,8 @@ _FILES = {
 _SHOWN_COLUMNS = 10
 # Of `serving.manifest.ScoreInterval`.
 _METHODS = {"wilson": "Wilson's", "bootstrap": "those of a seeded bootstrap"}
+# Signs of Markdown; an underscore within a word is none.
+_MARKS = re.compile(r"[\\`*\[\]<>&]|(?<![^\W_])_|_(?![^\W_])")
 _RAW_ROWS = """
 Raw rows are read as in training, dates and texts included, by `hornbill predict {} rows.csv` and by
 `Predictor.predict_rows` of Hornbill's module `serving`.{}
@@ -90,7 +94,7 @@ def _quoted(value: object) -> str:
 def _summary(manifest: Manifest) -> str:
     metrics = ", ".join(_measured_metric(manifest, name) for name in manifest.metrics)
     units = {label: f"{label} in {unit}" for label, unit in manifest.target_units.items()}
-    labels = ", ".join(units.get(label, label) for label in manifest.labels)
+    labels = _names(units.get(label, label) for label in manifest.labels)
     purpose = (
         f" for {len(manifest.labels)} {TASKS[manifest.task]}: {labels}" if manifest.labels else ""
     )
@@ -125,7 +129,7 @@ def _methods(manifest: Manifest) -> str:
 def _comparison(manifest: Manifest) -> str:
     """Return the metrics beside those of simple models, and where the model is no better."""
     others = manifest.reference_scores
-    warnings = "".join(f"\n**Warning:** {line}.\n" for line in manifest.warnings)
+    warnings = "".join(f"\n**Warning:** {_plain(line)}.\n" for line in manifest.warnings)
     if not others:
         return warnings
     names = {"constant": "a constant", "linear": "a linear model"}
@@ -149,7 +153,7 @@ def _importance(manifest: Manifest) -> str:
     if found is None:
         return ""
     rows = [
-        (row.name, f"{row.drop:.3f}", f"{row.low:.3f} to {row.high:.3f}")
+        (_plain(row.name), f"{row.drop:.3f}", f"{row.low:.3f} to {row.high:.3f}")
         for row in found.columns[:_SHOWN_COLUMNS]
     ]
     which = f", for the first {len(rows)}" if len(rows) < len(found.columns) else ""
@@ -179,12 +183,12 @@ def _signature(manifest: Manifest) -> str:
 def _columns(manifest: Manifest) -> str:
     lines = ""
     if manifest.columns:
-        lines += f"\nColumns of `inputs`, in order: {', '.join(manifest.columns)}.\n"
+        lines += f"\nColumns of `inputs`, in order: {_names(manifest.columns)}.\n"
     if manifest.nullable_columns:
-        lines += f"\nNaN stands for a missing value in: {', '.join(manifest.nullable_columns)}.\n"
+        lines += f"\nNaN stands for a missing value in: {_names(manifest.nullable_columns)}.\n"
     if manifest.string_columns:
         lines += (
-            f"\nColumns of `texts`, in order: {', '.join(manifest.string_columns)}. An empty "
+            f"\nColumns of `texts`, in order: {_names(manifest.string_columns)}. An empty "
             "string stands for a missing value. Strings that training never saw count as unknown.\n"
         )
     return lines
@@ -222,7 +226,7 @@ def _raw_rows(manifest: Manifest) -> str:
     if manifest.row_format is None:
         return ""
     units = [f"{one.name} in {one.unit}" for one in manifest.row_format.columns if one.unit]
-    cells = f" Numbers may have their unit behind them: {', '.join(units)}." if units else ""
+    cells = f" Numbers may have their unit behind them: {_names(units)}." if units else ""
     return _RAW_ROWS.format(manifest.name, cells)
 
 
@@ -325,7 +329,7 @@ def _calibration(manifest: Manifest, found: Calibration) -> str:
     added = ""
     if found.bias:
         pairs = zip(manifest.labels, found.bias, strict=True)
-        shifts = ", ".join(f"{label} {shift:+.3f}" for label, shift in pairs)
+        shifts = ", ".join(f"{_plain(label)} {shift:+.3f}" for label, shift in pairs)
         added = f" and adds a bias ({shifts})"
     return (
         f"The graph divides logits by a temperature of {found.temperature:.3f}{added}, fitted on "
@@ -338,12 +342,12 @@ def _thresholds(manifest: Manifest) -> str:
     if found is None:
         return ""
     rows = [
-        (label, f"{threshold:.4f}", write_percent(precision), write_percent(recall))
+        (_plain(label), f"{threshold:.4f}", write_percent(precision), write_percent(recall))
         for label, threshold, precision, recall in zip(
             manifest.labels, found.values, found.precision, found.recall, strict=True
         )
     ]
-    rule = f"`{found.rule}`" + ("" if found.positive is None else f" for {found.positive}")
+    rule = f"`{found.rule}`" + ("" if found.positive is None else f" for {_plain(found.positive)}")
     how = "A label is predicted from its threshold on."
     if manifest.task == "multiclass" and found.positive is None:
         how = "The class is predicted whose probability is largest relative to its threshold."
@@ -359,7 +363,7 @@ def _intervals(manifest: Manifest) -> str:
     if found is None:
         return ""
     rows = [
-        (label, write_number(width), write_percent(coverage))
+        (_plain(label), write_number(width), write_percent(coverage))
         for label, width, coverage in zip(
             manifest.labels, found.half_widths, found.measured_coverage, strict=True
         )
@@ -434,4 +438,14 @@ def _listing(manifest: Manifest) -> str:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    cells = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(_plain, names))
+
+
+def _plain(text: str) -> str:
+    """Return text on one line, without the signs that Markdown would take for its own."""
+    return _MARKS.sub(r"\\\g<0>", printable(text))

@@ -30,6 +30,21 @@ MISTAKES = {
     "a value": (["train", "digits", "--set", "variant=mpl"], "Did you mean 'mlp'"),
     "a number": (["train", "digits", "--set", "dropout=2"], "dropout must be at least 0 and below"),
     "a backbone": (["train", "features", "--set", "backbone=ResNet5"], "Did you mean 'ResNet50'"),
+    **{
+        f"a file as {key}": (
+            ["train", "features", "--data", "digits8x8", "--set", f"{key}=gone{suffix}", *others],
+            f"{key} must be a file that exists. Received: ",
+        )
+        for key, suffix, *others in (
+            ("backbone", ".keras"),
+            ("start_from", ".keras"),
+            ("weights", ".weights.h5", "--set", "backbone=VGG16"),
+        )
+    },
+    "images of a table": (
+        ["train", "features", "--data", "rows.csv", "--target", "kind", "--image-column", "size"],
+        "no path that exists",
+    ),
     "a family": (["train", "sofmax"], "Did you mean 'softmax'"),
     "a source": (["train", "softmax", "--data", "irsi"], "Did you mean 'iris'"),
     "a kind": (["train", "digits", "--data", "iris"], "takes images. Received: iris"),
@@ -91,6 +106,7 @@ MISTAKES = {
     "labels": (["export", "model.keras", "--labels", "no.txt"], "no.txt does not exist"),
     "a bundle": (["predict", "no", "rows.csv"], "no, which does not exist"),
     "a bundle of a batch": (["predict", "no", "rows.csv", "-o", "out.csv"], "no, which does not"),
+    "a folder to predict": (["predict", "no", "empty"], "--input empty --output predictions.csv."),
     "a bundle of bench": (["bench", "no"], "no, which does not exist"),
     "a picture": (["bench", "no", "--picture", "x.jpg"], "--picture must end in .png"),
     "a study": (["study", "run", "vanish"], "Did you mean 'vanishing'"),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,6 +206,33 @@ def test_files_that_are_left_out_are_told(bundle, digits):
     assert "broken.png cannot be read" in line
 
 
+def test_images_of_files_are_named_by_their_file(bundle, digits, tmp_path):
+    manifest = Predictor.load(bundle).manifest
+    table = tmp_path / "digits.csv"
+    table.write_text("file,kind\ndigits/1/1.png,1\ndigits/0/10.png,0\n")
+    dataset = read_labeled(str(digits), manifest, ReadingConfig())
+    assert dataset.files[:3] == ["0/0.png", "0/10.png", "0/2.png"]
+    listed = ReadingConfig(image_column="file", target=("kind",))
+    assert read_labeled(str(table), manifest, listed).files == ["digits/1/1.png", "digits/0/10.png"]
+    shutil.copytree(digits, tmp_path / "split" / "train")
+    shutil.move(digits, tmp_path / "split" / "test")
+    split = tmp_path / "split"
+    joined = read_labeled(f"{split}+{split / 'train'}", manifest, ReadingConfig())
+    assert len(joined.files) == len(joined.inputs) == 36
+    assert {Path(file).parts[0] for file in joined.files[-12:]} == {"test"}
+    for file, image in zip(joined.files, joined.inputs[:], strict=True):
+        place = split if file.startswith(("train", "test")) else split / "train"
+        np.testing.assert_array_equal(image, Image.open(place / file))
+
+
+def test_examples_of_a_comparison_are_named_by_their_file(bundle, digits, tmp_path, run):
+    other = changed_copy(bundle, tmp_path / "other", thresholds=preferring_zero(1e-9))
+    found = compared(run, bundle, other, "--data", f"{digits}")
+    names = [one["sample"] for change in found["changes"] for one in change["examples"]]
+    assert names
+    assert all((digits / name).is_file() for name in names)
+
+
 def test_a_model_without_labels_has_nothing_to_compare_targets_with(bundle):
     from dataclasses import replace
 
@@ -213,17 +241,22 @@ def test_a_model_without_labels_has_nothing_to_compare_targets_with(bundle):
         read_labeled("digits8x8", manifest, ReadingConfig())
 
 
-def test_a_comparison_names_what_changes(bundle, tmp_path, run):
-    """The second version predicts 0 already if it is a tenth as probable as another class."""
-    thresholds = {
+def preferring_zero(threshold):
+    """Return thresholds of the digits, of which that of 0 is low."""
+    return {
         "rule": "class_weight=balanced",
-        "values": [0.01, *[0.11] * 9],
+        "values": [threshold, *[(1 - threshold) / 9] * 9],
         "positive": None,
         "chosen_on": "",
         "measured_on": "",
         "precision": [1.0] * 10,
         "recall": [1.0] * 10,
     }
+
+
+def test_a_comparison_names_what_changes(bundle, tmp_path, run):
+    """The second version predicts 0 already if it is a tenth as probable as another class."""
+    thresholds = preferring_zero(0.01)
     config = {**read_manifest(bundle).config, "epochs": 5}
     other = changed_copy(bundle, tmp_path / "digits", config=config, thresholds=thresholds)
     page = tmp_path / "page.html"

@@ -252,6 +252,9 @@ def test_a_trained_backbone_learns_after_a_quarter_of_the_epochs(shapes):
     settings |= {"epochs": 8}
     training = choose_defaults(make_config("features", settings), 100, (32, 32, 3)).training
     assert training.head_epochs == 2
+    settings |= {"head_epochs": 9}
+    with pytest.raises(ConfigError, match="must be at most 8, .* Received: head_epochs=9"):
+        choose_defaults(make_config("features", settings), 100, (32, 32, 3))
 
 
 @pytest.mark.parametrize("name", ["SGD", "AdamW", "Adam"])

@@ -10,12 +10,23 @@ from PIL import Image
 
 from app.config import make_config
 from app.config.reading_config import ReadingConfig
+from app.data.reading_progress import observed_reading
 from app.data.sources import absolute_source, bare_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.data.summary import report_data
 from app.errors import DataError
 from app.runs.train import load_run_data
 from serving.photographs import find_digit
+
+
+class Notes(list):
+    """Keeps what the reading says."""
+
+    def advance(self, done, total, activity):
+        pass
+
+    def note(self, line):
+        self.append(line)
 
 
 @pytest.fixture
@@ -64,6 +75,19 @@ def test_hidden_files_are_ignored(folder):
     (folder / ".cache").mkdir()
     (folder / "__MACOSX").mkdir()
     assert len(load_dataset(str(folder)).inputs) == 12
+
+
+def test_splits_without_classes_are_taken_for_classes_and_that_is_said(folder, tmp_path):
+    notes = Notes()
+    for number, name in enumerate(("few", "many")):
+        shutil.copytree(folder / name, tmp_path / "photos" / ("Train", "test")[number])
+    with observed_reading(notes):
+        assert load_dataset(str(tmp_path / "photos")).labels == ("Train", "test")
+        assert [note.partition(",")[0] for note in notes] == [
+            f"Train and test of {tmp_path / 'photos'} are taken for classes"
+        ]
+        load_dataset(str(folder))
+    assert len(notes) == 1
 
 
 def test_two_folders_of_a_split_are_refused(folder, tmp_path):

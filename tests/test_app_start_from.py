@@ -249,7 +249,7 @@ def test_other_names_of_classes_are_told(digits, tmp_path):
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        ("{}/none.keras", "start_from must be a run, a bundle or a .keras file .*Received: .*none"),
+        ("{}/none.keras", "start_from must be a file that exists. Received: .*none.keras"),
         ("{}/broken.keras", "start_from must be a run, .* that Keras can load. Received: .*broken"),
         ("{}/empty", "start_from must be a model that was trained before. Received: .*empty"),
         (3, "start_from must be a path. Received: start_from=3."),

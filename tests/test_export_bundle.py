@@ -1,5 +1,6 @@
 """The contents of a bundle, the parity of its artifacts, and failed proofs."""
 
+import html
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import onnx
 import pytest
 import tensorflow as tf
 from conversion import join_models, require_parity, run_graph
+from markdown_it import MarkdownIt
 from onnx import numpy_helper
 
 import models
@@ -416,6 +418,20 @@ def test_the_example_of_the_card_decides_as_the_bundle_does(values, raw_bundle, 
     exec(f"shown = {shown}", namespace)  # noqa: S102
     assert namespace["shown"].tolist() == decide("multiclass", prediction, values).tolist()
     assert f"hornbill predict {manifest.name} rows.csv" in card
+
+
+def test_the_card_shows_names_as_they_are(raw_bundle, tmp_path):
+    labels = ("*a*b*c*", "<i>`x`</i>", "x|y", "_z_ snake_case", "&lt; [a](b) \\|\nnext")
+    scores = (1.0,) * len(labels)
+    found = Thresholds("f1", (0.2,) * len(labels), None, "some", "others", scores, scores)
+    manifest = replace(Predictor.load(raw_bundle[0]).manifest, labels=labels, thresholds=found)
+    write_model_card(manifest, [], tmp_path)
+    card = (tmp_path / "README.md").read_text().split("---\n", 2)[2]
+    page = MarkdownIt().enable("table").render(card)
+    shown = [label.replace("\n", "\\n") for label in labels]
+    cells = re.findall("<td>(.*)</td>\n<td>0.2000</td>", page)
+    assert [html.unescape(cell) for cell in cells] == shown
+    assert f"classes: {', '.join(shown)}." in html.unescape(page)
 
 
 DRAWN = with_edge_cases(rows(), "drawn")

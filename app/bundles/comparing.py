@@ -297,6 +297,9 @@ def _dataset_samples(
         found: Inputs = datasets[model].model_inputs(np.resize(indices, size))
         return found
 
+    def name(number: int) -> str:
+        return first.files[indices[number]] if first.files else f"sample {indices[number]:,}"
+
     def picture(number: int) -> np.ndarray | None:
         return first.inputs[indices[[number]]][0] if first.kind == "images" else None
 
@@ -304,7 +307,7 @@ def _dataset_samples(
         measured_on,
         [predict(p, d, indices) for p, d in zip(predictors, datasets, strict=True)],
         batch,
-        lambda number: f"sample {indices[number]:,}",
+        name,
         picture,
         first,
         indices,

@@ -91,10 +91,7 @@ def predict(
 ) -> None:
     """Predict files: print a table or one JSON object per line, or write a file or a folder."""
     files = files or []
-    if bool(files) == (pattern is not None):
-        raise ConfigError(
-            f"Give either FILE… or --input GLOB. Received: {'both' if files else 'neither'}."
-        )
+    _check_files(files, pattern)
     if output is not None:
         from app.batch import Job
 
@@ -138,6 +135,18 @@ def predict(
     for line in (*table, *rules[:_MAX_THRESHOLDS]):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
+
+
+def _check_files(files: list[Path], pattern: str | None) -> None:
+    if bool(files) == (pattern is not None):
+        raise ConfigError(
+            f"Give either FILE… or --input GLOB. Received: {'both' if files else 'neither'}."
+        )
+    if folder := next((file for file in files if file.is_dir()), None):
+        raise ConfigError(
+            f"Each FILE must be a file. Received: {folder}, a folder. To predict all files in it: "
+            f"--input {quote(str(folder))} --output predictions.csv."
+        )
 
 
 def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, list[str]]:

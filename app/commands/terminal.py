@@ -125,17 +125,20 @@ def named_columns(image_column: str | None, **given: str | None) -> dict[str, li
 
 
 def check_data(config: Any) -> None:
-    """Check the data source of a configuration, as far as that takes no TensorFlow.
+    """Check the files that a configuration names, as far as that takes no TensorFlow.
 
     Raises:
         DataError: see `app.data.source_kinds.check_source`; or several columns are classes.
-        ConfigError: the file of a model of your own does not exist, or it has no data.
+        ConfigError: a file of weights, or of a model of your own, does not exist; or such a model
+            has no data.
     """
     from app.config.families import family_named, is_own_model, task_of
+    from app.config.weight_files import check_weight_files
     from app.data.source_kinds import check_source
 
     family = family_named(config.family)
     family.check_file(config.data)
+    check_weight_files(config)
     check_source(config.data, config.reading, family)
     if len(config.reading.target) > 1 and not is_own_model(config.family):
         from app.data.targets import task_of_targets

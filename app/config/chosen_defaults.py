@@ -240,6 +240,11 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     if model.is_pretrained and not model.is_frozen:
         epochs = settings["epochs"] if "epochs" in config.given else epochs
         defaults["head_epochs"] = epochs // PARTS_OF_HEAD
+        if "head_epochs" in config.given and settings["head_epochs"] > epochs:
+            raise ConfigError(
+                f"head_epochs must be at most {epochs}, the epochs of the run. "
+                f"Received: head_epochs={settings['head_epochs']}."
+            )
     if settings["backbone"] != "mlp":
         # A larger rate would spoil the nets of `keras.applications`.
         rate = 5e-3 if model.is_trained else 1e-3

@@ -14,6 +14,7 @@ from typing import Any
 from app.errors import ConfigError
 from app.system.user_code import absolute_reference, is_reference, reference_to
 from models.checks import check_choice, suggest
+from models.config.features import WEIGHTS_SUFFIX
 from serving.errors import cannot_read, one_line
 from serving.frames import is_table
 
@@ -301,6 +302,8 @@ def _plain(key: str, value: Any) -> Any:
     """Return the value of a setting as it is kept: paths are absolute, objects have a reference."""
     if key == "backbone":
         return _model_file(value)
+    if key == "weights" and str(value).endswith(WEIGHTS_SUFFIX):
+        return str(Path(value).absolute())
     if key in OWN_CODE:
         values = value if isinstance(value, list | tuple) else [value]
         references = [_reference(each) for each in values]

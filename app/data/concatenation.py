@@ -65,6 +65,7 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
         test_start=sum(map(_training_end, parts)) if has_test else None,
         notes=tuple(note for part in parts for note in part.notes),
         skipped=tuple(name for part in parts for name in part.skipped),
+        files=_files_in_order(parts),
     )
 
 
@@ -96,6 +97,15 @@ def _renumbered(part: Dataset, labels: Sequence[str]) -> np.ndarray:
         return part.targets
     numbers: np.ndarray = np.array([labels.index(label) for label in part.labels])[part.targets]
     return numbers
+
+
+def _files_in_order(parts: Sequence[Dataset]) -> Sequence[str]:
+    """Return the files in the order of `_in_order`; empty if samples of a part have none."""
+    if not all(part.files for part in parts):
+        return ()
+    ends = [(part, _training_end(part)) for part in parts]
+    train = [file for part, end in ends for file in part.files[:end]]
+    return train + [file for part, end in ends for file in part.files[end:]]
 
 
 def _in_order(arrays: Sequence[Array], parts: Sequence[Dataset]) -> Any:

@@ -1,6 +1,7 @@
 """A data set: samples with their targets and names."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +79,8 @@ class Dataset:
         test_start: index of the first sample of the source's own test split, which is at the end;
             None if the source has no test split.
         skipped: files that could not be read and were left out.
+        files: file of each sample, without the folder of the source; empty if samples have none,
+            or nobody needs them.
         stream: training batches of a user's pipeline; None if they are made of the samples.
     """
 
@@ -96,6 +99,7 @@ class Dataset:
     validation_start: int | None = None
     test_start: int | None = None
     skipped: tuple[str, ...] = ()
+    files: Sequence[str] = ()
     stream: Stream | None = None
     target_units: dict[str, str] = field(default_factory=dict)
 

@@ -16,3 +16,8 @@ def check_names(names: Iterable[str]) -> None:
             name.encode()
         except UnicodeEncodeError:
             raise DataError(f"Names must be UTF-8. Received: {name!a}.") from None
+
+
+def as_text(name: object) -> str:
+    """Return a name, or what contains it, as text that can be written. Names can be any bytes."""
+    return str(name).encode("utf-8", "backslashreplace").decode()

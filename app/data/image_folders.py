@@ -14,6 +14,7 @@ from serving.images import read_image
 from serving.photographs import find_digit, read_photograph, shows_ink
 
 from .datasets import Dataset
+from .file_names import as_text
 from .image_files import choose_shape, decode_files
 from .image_lists import ImageList
 from .scenes import LOOKED_AT, note_scenes
@@ -57,9 +58,8 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
         target_units=found.target_units,
         validation_start=train if validation else None,
         test_start=train + validation if test else None,
-        # Names of files can be any bytes.
         notes=note_scenes(found.source, show_ink),
-        skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
+        skipped=tuple(map(as_text, problems)),
     )
 
 

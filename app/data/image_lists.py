@@ -13,6 +13,7 @@ from serving.errors import cannot_read, counted
 from serving.images import IMAGE_SUFFIXES
 
 from .file_names import check_names
+from .reading_progress import tell
 
 # Names of the subfolders that hold the splits of a source.
 _SPLITS = {
@@ -67,6 +68,11 @@ def list_image_folder(folder: Path) -> ImageList:
             paths += files
             targets += [labels.index(path.name)] * len(files)
         sizes.append(len(paths) - before)
+    if all(any(label.lower() in names for names in _SPLITS.values()) for label in labels):
+        tell(
+            f"{' and '.join(labels)} of {folder} are taken for classes, since they hold images "
+            "themselves. Each split has a subfolder for each class."
+        )
     return ImageList(
         source=str(folder),
         paths=paths,

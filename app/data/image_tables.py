@@ -1,6 +1,7 @@
 """Lists the images of a table that has a column of paths and columns of targets."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +55,7 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
         raise DataError(describe_all(problems))
     if not paths:
         raise DataError(f"{table.source} must have lines below its header. Received: none.")
-    if not any(map(os.path.exists, paths)):
-        raise DataError(
-            f"The column {reading.image_column!r} of {table.source} must hold paths of images, "
-            f"relative to {Path(table.source).parent}. Received: no path that exists, such as "
-            f"{paths[0]}."
-        )
+    _require_files(table, reading.image_column, paths)
     check_targets(table, surveys, task, reading)
     are_texts = [] if task == "regression" else reading.target
     columns, _ = decide_columns(table, surveys, are_texts)
@@ -77,6 +73,28 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
         sizes=(len(paths), 0, 0),
         target_units=targets.units,
     )
+
+
+def check_first_paths(table: Table, reading: ReadingConfig) -> None:
+    """Require that the column of paths names files, as far as the first rows of a table tell.
+
+    Raises:
+        DataError: none of them does.
+    """
+    paths: list[Path] = []
+    for batch in table.read():
+        _find_files(table, batch, reading.image_column, paths, [])
+        if paths:
+            _require_files(table, reading.image_column, paths)
+            return
+
+
+def _require_files(table: Table, column: str, paths: Sequence[Path]) -> None:
+    if not any(map(os.path.exists, paths)):
+        raise DataError(
+            f"The column {column!r} of {table.source} must hold paths of images, relative to its "
+            f"folder. Received: no path that exists, such as {paths[0]}."
+        )
 
 
 def _find_files(

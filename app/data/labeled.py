@@ -4,6 +4,7 @@ Nothing here imports Keras. Training decides from a table how its columns are re
 there are; an evaluation must read cells as the model does, and data may lack a class.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from serving.manifest import TASKS, Manifest, describe_spec
 from .arrays import NamedArrays
 from .concatenation import join_datasets
 from .datasets import Dataset
+from .file_names import as_text
 from .image_files import decode_files
 from .image_folders import unreadable_images
 from .image_lists import ImageList, list_image_folder
@@ -236,6 +238,8 @@ def _decode(found: ImageList, manifest: Manifest, reading: ReadingConfig) -> Dat
     if problems and (reading.unreadable == "refuse" or not is_read.any()):
         raise unreadable_images(found.source, problems, len(found.paths))
     test = sum(found.sizes[:2])
+    folder = found.source if Path(found.source).is_dir() else Path(found.source).parent
+    readable = (path for path, is_good in zip(found.paths, is_read, strict=True) if is_good)
     dataset = Dataset(
         source=found.source,
         inputs=images,
@@ -243,7 +247,8 @@ def _decode(found: ImageList, manifest: Manifest, reading: ReadingConfig) -> Dat
         labels=found.labels,
         task=found.task,
         test_start=int(is_read[:test].sum()) if found.sizes[2] else None,
-        skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
+        skipped=tuple(map(as_text, problems)),
+        files=[as_text(os.path.relpath(path, folder)) for path in readable],
     )
     return _with_labels(dataset, manifest)
 

@@ -147,4 +147,9 @@ def check_source(source: str, reading: ReadingConfig, family: Family) -> None:
 
             check_image_folder(Path(part))
         elif kind == "table":
-            check_columns(open_table(Path(part)), reading)
+            table = open_table(Path(part))
+            check_columns(table, reading)
+            if reading.image_column:
+                from .image_tables import check_first_paths
+
+                check_first_paths(table, reading)

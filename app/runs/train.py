@@ -16,6 +16,7 @@ from app.config.extractors import check_columns_taken, check_units_taken
 from app.config.families import build_model, family_named, task_of
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
+from app.config.weight_files import check_weight_files
 from app.data.constant_inputs import require_variation
 from app.data.datasets import Dataset, Stream
 from app.data.frames import data_on_disk, move_data
@@ -130,6 +131,7 @@ def train(  # noqa: PLR0913 - most callers give one or two
     check_callbacks(callbacks)
     config = _configured(config, model, data)
     family_named(config.family).check_file(config.data)
+    check_weight_files(config)
     team = team or alone()
     team.check_batch_size(config.training)
     with data_on_disk(config.data, config.reading.drop) as (source, stream):

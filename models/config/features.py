@@ -55,8 +55,8 @@ APPLICATIONS = (
     "VGG19",
     "Xception",
 )
-# Suffix of a backbone that was trained before.
-MODEL_SUFFIX = ".keras"
+# Suffixes of a backbone that was trained before, and of weights alone.
+MODEL_SUFFIX, WEIGHTS_SUFFIX = ".keras", ".weights.h5"
 _BACKBONE = Text("residual, mlp, a model of keras.applications, a run, or a .keras file")
 
 
@@ -149,7 +149,7 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
                 "as MobileNetV2, a run, or a .keras file. "
                 f"Received: backbone={self.backbone!r}.{suggest(self.backbone, names)}"
             )
-        if self.weights not in WEIGHTS and not self.weights.endswith(".weights.h5"):
+        if self.weights not in WEIGHTS and not self.weights.endswith(WEIGHTS_SUFFIX):
             raise ValueError(
                 f"weights must be {' or '.join(WEIGHTS)}, or a .weights.h5 file. "
                 f"Received: weights={self.weights!r}."
