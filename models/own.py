@@ -164,7 +164,7 @@ def _main_output(net: keras.Model) -> tuple[str, Any]:
     shapes = ", ".join(str(tensor.shape) for tensor in keras.tree.flatten(output or ()))
     raise OwnModelError(
         "The model must have one output, or a dict of outputs with probabilities, logits or "
-        f"values. Received: {shapes or 'none'}."
+        f"values. Received: {shapes or 'none'}. Several values or labels are the columns of one."
     )
 
 

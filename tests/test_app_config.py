@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.config.families import family_named
 from app.config.run_config import (
     DECIDED_BY_DATA,
     combine_settings,
@@ -243,3 +244,17 @@ def test_a_written_configuration_is_read_back_unchanged(learning_rate, epochs, h
     assert config.training.optimizer.learning_rate == learning_rate
     assert config.model.hidden == tuple(hidden)
     assert tomllib.loads(config_toml(config))["epochs"] == epochs
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("nets/my_net.py:build", "my_net"),
+        ("__main__:build", "build"),
+        ("__main__:<lambda>", "lambda"),
+        ("__main__:make.<locals>.build#3", "build"),
+        ("models/my.keras", "my"),
+    ],
+)
+def test_a_run_of_an_own_model_has_a_folder_that_a_shell_takes(family, name):
+    assert family_named(family).short_name == name

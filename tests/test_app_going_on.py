@@ -130,7 +130,9 @@ def test_an_interrupted_run_can_be_given_more_epochs_and_another_rate(tmp_path):
     (folder,) = (tmp_path / "softmax").iterdir()
     run, told = goes_on(folder, {"epochs": 4, "optimizer.learning_rate": "0.001"})
     assert told == [
-        "Training goes on after epoch 1, up to epoch 4. The learning rate goes from 0.03 to 0.001."
+        "The run began with StopAt of Python code, and goes on without. To keep to it: "
+        "app.runs.resume(folder, callbacks=[…]).",
+        "Training goes on after epoch 1, up to epoch 4. The learning rate goes from 0.03 to 0.001.",
     ]
     assert len(history(run).splitlines()) == 5
     assert read_run(folder).config.training.optimizer.learning_rate == 0.001

@@ -179,6 +179,14 @@ def test_the_data_report_counts_samples_by_class_and_duplicates(folder, images):
     assert report["samples"] == {"train": 10, "validation": 2, "test": 1}
 
 
+def test_rows_are_duplicates_only_with_the_same_target(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("x,y\n1,a\n2,b\n1,a\n2,a\n")
+    dataset = load_dataset(str(table), ReadingConfig(target=("y",)))
+    splits = Splits(np.array([0, 1]), np.array([2]), np.array([3]))
+    assert report_data(dataset, splits)["duplicates"] == {"validation": 1, "test": 0}
+
+
 def test_a_class_without_samples_is_refused(folder):
     dataset = load_dataset(str(folder))
     object.__setattr__(dataset, "labels", ("few", "many", "none"))

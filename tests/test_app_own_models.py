@@ -1,20 +1,28 @@
 """Models, data, losses, metrics and callbacks of users go the whole way that families go."""
 
+import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.datasets import load_iris
+from test_app_resume import Notes
 
 from app.bundles.export_run import export_run
 from app.config.families import family_named
 from app.config.keras_names import KERAS_LOSSES, KERAS_METRICS
 from app.config.run_config import flat_config, make_config
+from app.data.shards import Shard
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
+from app.distributed.team import Team
 from app.errors import ConfigError, DataError, OwnCodeError, TuningError
 from app.evaluation.predictions import predict_samples
 from app.runs import read_run, resume, train
@@ -123,12 +131,33 @@ def unsaved():
     return keras.Model(inputs, layers.Dense(3)(Odd(lambda x: x)(inputs)))
 
 
+class Steps(keras.Model):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+class Losses(keras.Model):
+    def compute_loss(self, *args, **kwargs):
+        return 0 * super().compute_loss(*args, **kwargs)
+
+
+def steps():
+    inputs = keras.Input((4,))
+    return Steps(inputs, layers.Dense(3)(inputs))
+
+
+def losses():
+    inputs = keras.Input((4,))
+    return Losses(inputs, layers.Dense(3)(inputs))
+
+
 number = 3
 """
 DATA = """
 import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_iris
+from test_app_resume import Notes
 
 x, y = load_iris(return_X_y=True)
 order = np.random.default_rng(0).permutation(150)
@@ -302,6 +331,8 @@ def test_pipelines_are_streamed_and_resumed_by_their_function(code, tmp_path):
         ("two_outputs", r"must have one output.* Received: \(None, 3\), \(None, 2\)"),
         ("five_columns", r"inputs float32 \(None, 4\). Received: .* input float32 \(None, 5\)"),
         ("unsaved", "Keras must be able to save the model. Received: .*get_config"),
+        ("steps", "a train_step of its own, .* Received: .*:steps, of the class Steps. Set loss"),
+        ("losses", "a compute_loss of its own, .* Received: .*:losses, of the class Losses"),
         ("bild", "there is no 'bild'. Did you mean 'build'"),
     ],
 )
@@ -357,6 +388,11 @@ def parts(**changes):
     return {**found, **changes}
 
 
+def weighted(weight):
+    weights = np.broadcast_to(np.float32(weight), (150, *np.shape(weight)))
+    return tf.data.Dataset.from_tensor_slices((X.astype(np.float32), Y, weights)).batch(10)
+
+
 def endless():
     while True:
         yield np.zeros(4, np.float32), 0
@@ -408,6 +444,18 @@ GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.in
             lambda: parts(test=batches(X[:, :3])),
             r"must have one shape. Received: x of test with \(3,\) after \(4,\)",
         ),
+        (lambda: parts(train=weighted(-1)), "at least 0. Received: NaN, infinity or negative ones"),
+        (
+            lambda: parts(train=weighted(np.nan)),
+            "Received: NaN, infinity or negative ones in train",
+        ),
+        (lambda: parts(train=weighted([1, 1])), r"Received: \(10, 2\) in train, with 10 samples"),
+        (
+            lambda: parts(validation=batches(np.where(X > 7, np.nan, X))),
+            "Pipelines must yield no NaN. Received: validation, with NaN in x. Fill",
+        ),
+        (lambda: ([X, X], Y), "must be a dict of arrays .* Received: a list of 2 arrays"),
+        (lambda: (X, {"u": Y, "v": Y}), "y must be one array. Received: a dict of u, v."),
         (lambda: (X, Y[:9]), "as many samples. Received: 150 in x and 9 in y"),
         (lambda: (X, [None] * 150), "or a text for each sample. Received: object .* None"),
         (lambda: (X.astype(str), Y), "Inputs must be numbers. Received: x of <U"),
@@ -679,6 +727,126 @@ def test_a_normalization_that_reads_the_inputs_is_adapted_to_the_training_split(
     np.testing.assert_allclose(mean, dataset.inputs[splits.train].mean(axis=0), rtol=1e-4)
 
 
+def test_a_normalization_behind_encoded_columns_is_adapted_to_them(tmp_path):
+    def build(input_shape):
+        normalization = keras.layers.Normalization()
+        return layers_from(keras.Input(input_shape), normalization, keras.layers.Dense(2))
+
+    table = tmp_path / "table.csv"
+    lines = [f"{'' if n % 7 == 0 else n},{'xyz'[n % 3]},{'ab'[n % 2]}" for n in range(60)]
+    table.write_text("number,text,kind\n" + "\n".join(lines))
+    model, config, dataset, splits = with_head(build, str(table), target="kind")
+    job = Job(save_untrained(model, config, tmp_path), dataset, splits)
+    (inner,) = (layer for layer in job.model.layers if isinstance(layer, keras.Model))
+    mean = np.asarray(inner.layers[1].mean).ravel()
+    numbers = dataset.inputs[splits.train][:, 0]
+    assert mean[1] == pytest.approx(np.isnan(numbers).mean())
+    assert mean[2:].sum() == pytest.approx(1)  # each row has one text
+
+
+def test_whole_numbers_can_be_values(code, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("x,rings\n" + "\n".join(f"{n},{n % 25 + n // 70}" for n in range(71)))
+    with pytest.raises(DataError, match="leave rare classes out. To predict numbers instead of"):
+        quick(net(code, "build"), str(table), tmp_path / "runs", target="rings")
+
+
+def test_a_table_is_looked_for_in_the_folders_of_data(code, tmp_path, monkeypatch):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "some.csv").write_text("x;y\n1;1.5\n2;2\n3;3\n")
+    monkeypatch.setenv("HORNBILL_DATA", str(tmp_path))
+    config = make_config(net(code, "build"), {"target": "y"}, data="tables/some.csv")
+    assert decide_head(config, builder_of(config.family)).model.head == "linear"
+
+
+def test_a_compiled_model_trains_by_the_settings_and_that_is_noted(tmp_path):
+    from app.data.reading_progress import observed_reading
+
+    def build():
+        net = layers_from(keras.Input((4,)), keras.layers.Dense(3))
+        net.compile(keras.optimizers.SGD(1e-9), "mse")
+        return net
+
+    notes = Notes()
+    with observed_reading(notes):
+        run = quick(build, "iris", tmp_path, epochs=40, **{"optimizer.learning_rate": 0.05})
+    assert len([line for line in notes.lines if "returns a compiled model" in line]) == 1
+    assert run.metrics["test"]["accuracy"] > 0.8
+
+
+def test_an_error_inside_a_graph_is_told_by_its_cause(tmp_path):
+    def build():
+        embedding = keras.layers.Embedding(20, 4)
+        inputs = keras.Input((4,), dtype="int32")
+        return layers_from(inputs, embedding, keras.layers.Flatten(), keras.layers.Dense(3))
+
+    tokens = np.full((150, 4), 38, np.int32)
+    tokens[::2] = 3
+    with pytest.raises(OwnCodeError, match=r"Error: indices.* = 38 is not in \[0, 20\)\. .*error"):
+        quick(build, (tokens, Y), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "message"),
+    [
+        ({"head": "sigmoid"}, "iris", "for labels, or two classes. Received: iris, with 3 classes"),
+        ({"metrics": "auc"}, "diabetes", "Values need metrics of values.* metrics=auc, of classes"),
+        ({"metrics": "accuracy"}, "diabetes", "Received: metrics=accuracy, of classes"),
+        ({"metrics": [keras.metrics.AUC(name="loss")]}, "iris", "Received: 'loss' twice"),
+        ({"class_weight": {0: 1.0, 1: 2.0}}, "iris", "Did you mean 'class_weight'"),
+        ({"optimizer.lr": 0.1}, "iris", "Did you mean 'optimizer.learning_rate'"),
+    ],
+)
+def test_settings_that_do_not_suit_the_model_are_told(settings, data, message, code, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        quick(net(code, "build"), data, tmp_path / "runs", **settings)
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_accuracy_is_shown_once(code, tmp_path):
+    run = quick(net(code, "build"), "iris", tmp_path, metrics=["accuracy", "auc"])
+    header = (run.folder / "history.csv").read_text().partition("\n")[0].split(",")
+    assert [name for name in header if "acc" in name] == ["accuracy", "val_accuracy"]
+
+
+def test_the_file_of_a_run_is_exported_by_itself(code, tmp_path, run):
+    trained = quick(one_sigmoid, (X, Y > 0), tmp_path / "runs")
+    status, _, error = run(
+        "export", trained.folder / "model.keras", "--name", "one", "--output", tmp_path, "--quiet"
+    )
+    assert (status, error) == (0, "")
+
+
+def one_sigmoid():
+    return layers_from(keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid"))
+
+
+def test_several_processes_train_families_only(code, tmp_path):
+    team = Team(shard=Shard(0, 2))
+    with pytest.raises(ConfigError, match="softmax, features and digits only. Received: .*:build"):
+        train({"epochs": 1}, tmp_path, team=team, model=net(code, "build"), data="iris")
+
+
+def test_a_model_starts_from_one_of_another_function(code, tmp_path):
+    first = quick(net(code, "softmax"), "iris", tmp_path)
+    second = quick(one_dense, "iris", tmp_path, start_from=str(first.folder), epochs=1)
+    assert second.is_finished
+    with pytest.raises(ConfigError, match="same architecture. Received: .*whose first other layer"):
+        quick(net(code, "build"), "iris", tmp_path, start_from=str(first.folder))
+
+
+def one_dense():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
+def test_pipelines_train_with_jax(tmp_path):
+    example = Path(__file__).parent.parent / "docs" / "examples" / "train_own_data.py"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(example.parents[2])}
+    options = {"cwd": tmp_path, "env": environment, "stderr": subprocess.DEVNULL}
+    assert b"accuracy" in subprocess.check_output([sys.executable, example], **options)
+
+
 def test_a_copy_in_another_precision_keeps_weights_and_its_last_layer_in_float32(tmp_path):
     def build():
         return layers_from(
@@ -761,6 +929,8 @@ def test_a_run_of_passed_pipelines_needs_them_again(code, tmp_path):
         resume(folder)
     with pytest.raises(DataError, match="goes on with a dict of datasets"):
         resume(folder, data=(X, Y))
+    with pytest.raises(DataError, match=r"same shape. Received: \(3,\); it began with \(4,\)"):
+        resume(folder, data=parts(train=batches(X[:, :3])))
 
 
 def test_the_command_line_takes_a_function_and_data_of_a_file(code, tmp_path, run):

@@ -234,8 +234,9 @@ def test_a_run_that_goes_on_under_another_backend_says_so(interrupted, tmp_path)
     notes = Notes()
     with observed_reading(notes):
         assert resume(folder).is_finished
-    (line,) = notes.lines
-    assert line.startswith("The run began with the Keras backend other and goes on with tensor")
+    backend, callbacks = notes.lines
+    assert backend.startswith("The run began with the Keras backend other and goes on with tensor")
+    assert callbacks.startswith("The run began with StopAt of Python code, and goes on without.")
 
 
 def test_a_damaged_checkpoint_is_refused(interrupted, tmp_path):

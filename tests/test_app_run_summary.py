@@ -62,6 +62,24 @@ def test_classes_of_which_one_is_rare_are_told_by_how_they_are_ranked():
     )
 
 
+@pytest.mark.parametrize(
+    ("low", "ends"),
+    [
+        (0.01, "It is better than the linear model and the constant answer."),
+        (
+            -0.01,
+            "It is better than the constant answer; the difference from the linear model may be "
+            "chance.",
+        ),
+    ],
+)
+def test_a_difference_that_may_be_chance_is_not_praised(low, ends):
+    baselines = {"constant": {"accuracy": 0.5}, "linear": {"accuracy": 0.85}}
+    evaluation = {"baselines": baselines, "lead": {"value": 0.05, "low": low, "high": 0.1}}
+    found = summarize("x.csv", (), facts("multiclass", "ab"), {"accuracy": 0.9}, evaluation)
+    assert found.verdict.endswith(ends)
+
+
 def test_a_model_that_is_no_better_is_not_praised():
     baselines = {"constant": {"accuracy": 0.5}, "linear": {"accuracy": 0.9}}
     data, scores = facts("multiclass", "ab"), {"accuracy": 0.9}

@@ -14,6 +14,7 @@ import h5py
 import keras
 import numpy as np
 
+import models.own  # noqa: F401 - it registers the layers that a run puts around a user's model
 from app.system.keras_defaults import keras_defaults
 from export import ExportError
 from export.functional import as_functional

@@ -1,5 +1,6 @@
 """The registry of model families: their names, defaults and builders."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,10 @@ class Family:
         if not place:
             return Path(self.name).stem
         module = place.removesuffix(".py").rpartition(".")[2]
-        return function.partition("#")[0] if module.startswith("__") else module
+        if not module.startswith("__"):
+            return module
+        name = function.partition("#")[0].rpartition(".")[2]  # `<lambda>` of a function
+        return re.sub(r"\W", "", name)
 
     @property
     def builder_name(self) -> str:

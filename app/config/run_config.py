@@ -166,8 +166,8 @@ def _check_run_keys(family: Any, data: Any, seed: Any, start_from: Any, figures:
     is_own = isinstance(data, tuple | list | Mapping) or hasattr(data, "element_spec")
     if not isinstance(data, str | Path | None) and not is_table(data) and not is_own:
         raise ConfigError(
-            "data must be text or a DataFrame, arrays (x, y) or a tf.data.Dataset. "
-            f"Received: data={_shown(data)}."
+            "data must be text or a DataFrame, arrays (x, y) or a tf.data.Dataset, such as "
+            f"from_generator makes of a generator. Received: data={_shown(data)}."
         )
     if not isinstance(start_from, str):
         raise ConfigError(f"start_from must be a path. Received: start_from={start_from!r:.80}.")
@@ -294,7 +294,7 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
-            flat[prefix + key] = value
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
@@ -355,6 +355,8 @@ def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
 
 def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
     """Return a hint: the families that have a setting, or a similar key."""
+    if key.rpartition(".")[2] == "lr":
+        return " Did you mean 'optimizer.learning_rate'?"
     owners = [
         name
         for name, family in FAMILIES.items()

@@ -9,6 +9,8 @@ from app.errors import ConfigError
 from serving.bundle import MANIFEST
 from serving.errors import cannot_read
 
+from .families import is_own_model
+
 _CONFIG, _DATA = "config.toml", "data.json"
 # Beside those of the model, the settings that its architecture depends on.
 _OF_IMAGES = ("image_size",)
@@ -69,7 +71,7 @@ def architecture(model: str, family: str, keys: set[str]) -> dict[str, Any]:
     """
     settings = settings_beside(model)
     own = settings.get("family", family)
-    if own != family:
+    if own != family and not (is_own_model(own) and is_own_model(family)):
         raise ConfigError(
             f"start_from must be a model of the same family, {family}. "
             f"Received: {model}, of the family {own}."

@@ -17,7 +17,7 @@ from app.system.user_code import describe_error, load_object
 from serving.errors import one_line
 
 from .array_folders import ArrayFacts, read_facts, write_facts
-from .arrays import DiskArray, rows_at
+from .arrays import Array, DiskArray, NamedArrays, rows_at
 from .datasets import Stream
 from .reading_progress import tell_progress
 from .sample_writer import SampleWriter, named_arrays
@@ -93,6 +93,16 @@ def write_own_data(
         received = ", ".join(map(str, data)) if isinstance(data, Mapping) else f"{len(data)} parts"
         raise DataError(f"data must be {_FORMS}. Received: a {type(data).__name__} of {received}.")
     x, y = data
+    if isinstance(x, tuple | list) and any(hasattr(part, "shape") for part in x):
+        raise DataError(
+            "Several inputs must be a dict of arrays by the name of the model's input. "
+            f"Received: a {type(x).__name__} of {len(x)} arrays."
+        )
+    if isinstance(y, Mapping):
+        raise DataError(
+            f"y must be one array. Received: a dict of {', '.join(map(str, y))}. Several values or "
+            "labels are its columns, (samples, columns)."
+        )
     inputs: Any = (
         _array("x", x)
         if not isinstance(x, Mapping)
@@ -111,15 +121,17 @@ def write_own_data(
     return None
 
 
-def open_stream(data: Any, folder: Path) -> Stream:
+def open_stream(data: Any, folder: Path, inputs: Array) -> Stream:
     """Return the training pipeline of a run that goes on, whose folder of arrays is written.
 
     Args:
         data: pipelines; None calls the function that has returned them at the beginning.
         folder: the folder of arrays.
+        inputs: those of the samples that were kept.
 
     Raises:
-        DataError: the data has no training pipeline, or there is no such function.
+        DataError: the data has no training pipeline, or one of other inputs, or there is no such
+            function.
     """
     facts = read_facts(folder)
     if data is None:
@@ -136,7 +148,20 @@ def open_stream(data: Any, folder: Path) -> Stream:
             f"validation and test. Received: {type(data).__name__}."
         )
     _check_spec(pipelines["train"], "train", has_weights=True)
+    spec = pipelines["train"].element_spec[0]
+    given = {name: tuple(one.shape[1:]) for name, one in named_arrays(spec).items()}
+    kept = inputs.named if isinstance(inputs, NamedArrays) else {"": inputs}
+    known = {name: tuple(array.shape[1:]) for name, array in kept.items()}
+    if given != known:
+        raise DataError(
+            "A run goes on with samples of the same shape. "
+            f"Received: {_shapes(given)}; it began with {_shapes(known)}."
+        )
     return Stream(_of_length(pipelines["train"], facts.steps), facts.steps, facts.samples)
+
+
+def _shapes(named: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}".strip() for name, shape in named.items())
 
 
 def _pipelines_by_split(data: Any) -> dict[str, tf.data.Dataset] | None:
@@ -279,7 +304,8 @@ def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[A
         dataset = dataset.batch(_BATCH)
     count = 0
     try:
-        for step, (x, y, *_) in enumerate(dataset.as_numpy_iterator()):
+        for step, (x, y, *weights) in enumerate(dataset.as_numpy_iterator()):
+            _check_batch(name, x, len(y), *weights)
             yield x, y
             count += len(y)
             if cardinality > 0:
@@ -296,6 +322,27 @@ def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[A
         ) from None
     if not count:
         raise DataError(f"A dataset must hold samples. Received: {name}, which is empty.")
+
+
+def _check_batch(name: str, x: Any, count: int, weights: np.ndarray | None = None) -> None:
+    """Require weights of samples, and, of a pipeline of batches, inputs without NaN."""
+    if weights is not None:
+        is_one_each = weights.shape in ((count,), (count, 1))
+        if not is_one_each or not (np.isfinite(weights) & (weights >= 0)).all():
+            received = "NaN, infinity or negative ones" if is_one_each else f"{weights.shape}"
+            raise DataError(
+                "Weights must be a number for each sample, at least 0. "
+                f"Received: {received} in {name}, with {count} samples in a batch."
+            )
+    if name not in SPLITS:
+        return  # samples of a single dataset may lack values, which are encoded
+    for key, array in named_arrays(x).items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise DataError(
+                "Pipelines must yield no NaN. "
+                f"Received: {name}, with NaN in {key or 'x'}. Fill missing values in the pipeline, "
+                "or give a single dataset or arrays, of which they are encoded."
+            )
 
 
 def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:

@@ -101,8 +101,9 @@ def _input(name: str, array: np.ndarray, start: int) -> np.ndarray:
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "fbiu":
         raise DataError(
-            f"Inputs must be numbers. Received: {name} of {array.dtype}. Give texts as a table: a "
-            "DataFrame, .csv or .parquet."
+            f"Inputs must be numbers. Received: {name} of {array.dtype}. Columns of "
+            "categories are given as a table: a DataFrame, .csv or .parquet. Turn free text into "
+            "numbers first, such as token ids."
         )
     array = array.reshape(-1, 1) if array.ndim == 1 else array
     if kind in "fb":

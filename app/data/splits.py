@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.errors import DataError
-from serving.number_text import have_decimals
+from serving.number_text import parse_number
 from serving.unit_text import strip_unit
 
 from .datasets import Dataset
@@ -112,8 +112,9 @@ def _split(
 
 
 def _too_few(dataset: Dataset, fraction: float) -> DataError:
-    are_decimals = dataset.task == "multiclass" and have_decimals(strip_unit(dataset.labels))
-    fix = " To predict numbers instead of classes, use head=linear." if are_decimals else ""
+    numbers = [parse_number(label) for label in strip_unit(dataset.labels)]
+    are_numbers = dataset.task == "multiclass" and None not in numbers
+    fix = " To predict numbers instead of classes, use head=linear." if are_numbers else ""
     need = f"{MIN_VALUES} samples or more"
     if dataset.task == "multiclass":
         need = "at least one sample of each class"

@@ -18,8 +18,9 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         A dict with `source`, `sha256`, `kind`, `task`, `labels`, `columns` and `string_columns`;
         `samples`, the size of each split; `counts`, the samples of each class or label by split;
         `missing`, the number of missing values by column; `duplicates`, the number of validation
-        and test samples whose input is in the training split too; `skipped`, the files that could
-        not be read; `left_out`, the columns of a table that training leaves out, with the reason;
+        and test samples that are in the training split too, see `_fingerprints`; `skipped`, the
+        files that could not be read; `left_out`, the columns of a table that training leaves out,
+        with the reason;
         `units`, the unit of each column whose numbers have one; `notes`, what is not certain about
         how columns are read; and `is_decoded_each_epoch`, whether decoded images did not fit on the
         disk.
@@ -101,12 +102,17 @@ def _single(parts: Iterable[Any]) -> list[np.ndarray]:
 
 
 def _fingerprints(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """Return a hash of each sample's input, uint64 `(samples,)`."""
+    """Return a hash of each sample, uint64 `(samples,)`: the input; of rows, the target as well.
+
+    Rows of a few columns may well be equal by chance.
+    """
     hashes = getattr(dataset.inputs, "fingerprints", None)
     if hashes is not None:
         chosen: np.ndarray = hashes[indices]
         return chosen
     arrays = [dataset.inputs] if dataset.codes is None else [dataset.inputs, dataset.codes]
+    if dataset.kind == "rows":
+        arrays.append(dataset.targets.reshape(len(dataset.targets), -1))
     rows = (
         b"".join(part.tobytes() for part in row)
         for parts in zip(*(chunks(array, indices) for array in arrays), strict=True)

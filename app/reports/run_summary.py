@@ -145,7 +145,12 @@ def _verdict(
     ahead = [rival for rival, score in rivals.items() if sign * score >= sign * scores[name]]
     if ahead:
         return f"{text} By this score it is no better than {_joined(ahead)}."
-    return f"{text} It is better than {_joined(list(rivals))}."
+    lead, linear = evaluation.get("lead"), _MODELS["linear"]
+    if lead is None or lead["low"] > 0 or linear not in rivals:
+        return f"{text} It is better than {_joined(list(rivals))}."
+    beaten = _joined([rival for rival in rivals if rival != linear])
+    better = f"It is better than {beaten}; the" if beaten else "The"
+    return f"{text} {better} difference from the {linear} may be chance."
 
 
 def _joined(rivals: Sequence[str]) -> str:

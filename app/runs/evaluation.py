@@ -15,7 +15,7 @@ from app.evaluation.calibration import calibration_error, classwise_calibration_
 from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
-from app.evaluation.metrics import class_scores, make_scorer
+from app.evaluation.metrics import class_scores, compared_score, make_scorer
 from app.evaluation.mistakes import confused_pairs, error_quantiles
 from app.evaluation.probes import probe_features
 from app.evaluation.thresholds import choose_thresholds, record_thresholds
@@ -94,15 +94,14 @@ def evaluate(
     scorers = baseline_scorers(dataset, splits)
     baselines = {name: scorer(np.ones(len(targets))) for name, scorer in scorers.items()}
     ours = make_scorer(dataset.task, targets, test, thresholds, dataset.positive)
+    lead = measure_lead(ours, scorers, len(targets), test.shape[-1])
     warnings = describe_shortfalls(
-        dataset,
-        splits.train,
-        scores,
-        baselines,
-        thresholds is not None,
-        measure_lead(ours, scorers, len(targets), test.shape[-1]),
+        dataset, splits.train, scores, baselines, thresholds is not None, lead
     )
     found: dict[str, Any] = {"baselines": baselines}
+    main = compared_score(dataset.task, scores)
+    if main in baselines.get("linear", {}):
+        found["lead"] = asdict(lead("linear", main))
     if dataset.task == "regression":
         found |= _evaluate_values(dataset, splits, validation, test)
         if "intervals" not in found:

@@ -13,7 +13,7 @@ import keras
 
 from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import check_columns_taken, check_units_taken
-from app.config.families import build_model, family_named, task_of
+from app.config.families import build_model, family_named, is_own_model, task_of
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
 from app.config.weight_files import check_weight_files
@@ -37,12 +37,14 @@ from app.system.signals import (
     resume_command,
     sigterm_as_sigint,
 )
+from app.system.user_code import shown_name
 from app.training.callbacks import EpochLog
 from app.training.fit import fit_job
 from app.training.history_file import HistoryFile
 from app.training.job import Job
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken, rows_beside
+from app.training.own_errors import is_ours
 from app.training.own_losses import check_callbacks, own_callback
 from app.training.own_models import (
     Builder,
@@ -129,11 +131,21 @@ def train(  # noqa: PLR0913 - most callers give one or two
         >>> run = train({"epochs": 3}, model=build, data=(x, y))
     """
     check_callbacks(callbacks)
+    if not isinstance(output, str | Path):
+        raise ConfigError(
+            f"output must be the path of a folder. Received: {type(output).__name__}. Callbacks "
+            "are the third argument, callbacks=[…]."
+        )
     config = _configured(config, model, data)
     family_named(config.family).check_file(config.data)
     check_weight_files(config)
     team = team or alone()
     team.check_batch_size(config.training)
+    if team.shard.processes > 1 and is_own_model(config.family):
+        raise ConfigError(
+            "Several processes train softmax, features and digits only. Received: "
+            f"{shown_name(config.family)}. Train it in one process."
+        )
     with data_on_disk(config.data, config.reading.drop) as (source, stream):
         is_own = source is not config.data
         config = replace(config, data=source, figures=config.figures and figures)
@@ -150,7 +162,10 @@ def _configured(config: RunConfig | Mapping[str, Any] | None, model: Any, data: 
         own = config.data if data is None else data
         return make_config(model, settings, data=own, seed=config.seed)
     if model is None:
-        raise ConfigError("Training needs a configuration or a model. Received: neither.")
+        raise ConfigError(
+            "Training needs a configuration or a model: make_config(family, settings), or settings "
+            f"and model=…. Received: {type(config).__name__} without a model."
+        )
     settings = dict(config or {})
     seed = settings.pop("seed", 0)
     return make_config(model, settings, data=data, seed=seed)
@@ -195,6 +210,8 @@ def _train(
         if own is not None:
             config = save_untrained(model, config, folder)
         run = report_run(folder, config, dataset, splits)
+        passed = [type(each).__name__ for each in callbacks if not is_ours(each)]
+        run = replace(run, data={**run.data, "callbacks": passed})
         begin_run(run)
         team.from_writer(str(folder))
         return _fit_and_finish(run, dataset, callbacks, team, ready)
@@ -272,10 +289,12 @@ def resume(
         team.check_batch_size(run.config.training)
         if team.is_writer:
             _tell_other_backend(run)
+            _tell_missing_callbacks(run, callbacks)
         dataset = load_run_data(run.config)
         run.check_data(dataset)
         if dataset.stream is not None:
-            dataset = replace(dataset, stream=open_stream(data, Path(run.config.data)))
+            stream = open_stream(data, Path(run.config.data), dataset.inputs)
+            dataset = replace(dataset, stream=stream)
         if team.is_writer:
             write_settings(run)
         return _fit_and_finish(run, dataset, callbacks, team)
@@ -289,6 +308,16 @@ def _tell_other_backend(run: Run) -> None:
             f"The run began with the Keras backend {began} and goes on with {backend}, so its "
             "results are not exactly those of an uninterrupted run. For the same ones: "
             f"KERAS_BACKEND={began}."
+        )
+
+
+def _tell_missing_callbacks(run: Run, callbacks: Callbacks) -> None:
+    given = {type(callback).__name__ for callback in callbacks}
+    missing = [name for name in run.data.get("callbacks", ()) if name not in given]
+    if missing:
+        tell(
+            f"The run began with {', '.join(missing)} of Python code, and goes on without. To keep "
+            "to it: app.runs.resume(folder, callbacks=[…])."
         )
 
 
@@ -348,7 +377,7 @@ def checked_model(
         start_with(model, config.start_from)
     output = trained_output(model, sized.trained_layer, dataset.task)
     make_loss(config.training, dataset.task, output)
-    extra_metrics(config.training, output)
+    extra_metrics(config.training, dataset.task, output)
     for name in config.training.callbacks:
         own_callback(name)
     sample_weights(config.training, dataset, splits)
@@ -432,7 +461,8 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
             text = "".join(traceback.format_exception(error))
             (folder / FAILURE).write_text(f"{error}\n\n{text}", "utf-8")
             raise OwnCodeError(
-                f"{error}. {folder / FAILURE} says more. Resume with: {resume_command(folder)}"
+                f"{str(error).rstrip('.')}. {folder / FAILURE} says more. Resume with: "
+                f"{resume_command(folder)}"
             ) from error.__cause__
         except KeyboardInterrupt:
             if (folder / METRICS).exists() and not (folder / NEXT_CONFIG).exists():

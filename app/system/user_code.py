@@ -11,6 +11,7 @@ import sys
 import traceback
 from importlib.machinery import PathFinder
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from app.errors import ConfigError
@@ -19,7 +20,12 @@ from serving.errors import one_line
 
 _FORM = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(\.\w+)*):(?P<name>[A-Za-z_<][\w.<>]*)(#\d+)?")
 _SUFFIX = ".py"
+# Characters of an error that are shown.
+_LONGEST = 250
 _INNER_ERROR = re.compile(r"(?P<name>\w+): (?P<text>.*)\nTraceback \(most recent call last\)")
+# The cause, on the line in front of the nodes of TensorFlow's graph; a long trace precedes it.
+_GRAPH_ERROR = re.compile(r"(?:\(\d+\) [A-Z_]+: +)?(?P<text>\S[^\n]*?)\s*\[\[{{node ")
+_COLORS = re.compile(r"\x1b\[[\d;]*m")
 _ROOT = Path(__file__).parents[2]
 # Objects that Python code has passed, by reference.
 _PASSED: dict[str, Any] = {}
@@ -137,10 +143,12 @@ def describe_error(error: BaseException) -> str:
     if found := _INNER_ERROR.search(text):  # of Python code that TensorFlow has called
         name, text = found["name"], found["text"]
         frames += re.findall(r'File "(.+?)", line (\d+)', str(error))
+    elif found := _GRAPH_ERROR.search(text):
+        text = found["text"]
     own = [frame for frame in frames if _is_own(frame[0])]
     where = f" in line {own[-1][1]} of {Path(own[-1][0]).name}" if own else ""
-    text = re.sub(r"{{[^}]*}} *", "", one_line(text))  # names of nodes in TensorFlow's graph
-    return f"{name}{where}: {text:.200}"
+    text = _COLORS.sub("", re.sub(r"{{[^}]*}} *", "", text))  # names of nodes in TensorFlow's graph
+    return f"{name}{where}: {shorten(one_line(text), _LONGEST, placeholder=' …')}"
 
 
 def _is_own(file: str) -> bool:

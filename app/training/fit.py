@@ -21,9 +21,11 @@ from .callbacks import Clock, NextEpoch, Seconds
 from .checkpoint import Checkpoint
 from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
-from .optimizers import optimizer_callbacks
-from .own_errors import naming_own_code
+from .optimizers import check_rate_callbacks, optimizer_callbacks
+from .own_errors import is_ours, naming_own_code
 from .own_losses import own_callback
+from .own_models import own_net
+from .shown_model import FollowStop, shown_to
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -90,6 +92,7 @@ def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None)
     """Train a job. See `fit`."""
     saver = Checkpoint(checkpoint, job.config, job.team.is_writer)
     own = [own_callback(name) for name in job.config.training.callbacks]
+    check_rate_callbacks(job.config.training.optimizer, [*own, *callbacks])
     callbacks = [*saver.remember(own), *callbacks]
     with naming_own_code(job.config, callbacks, saver.history, job.stream is not None):
         return _fit_job(job, saver, callbacks)
@@ -131,7 +134,7 @@ def _train(job: Job, saver: Checkpoint, compilation: Compilation, callbacks: Cal
     trained = job.compile(full, compilation)
     epochs = range(len(saver.history), 0 if saver.has_ended else job.config.training.epochs)
     if epochs:
-        _run_epochs(job, trained, epochs, saver, callbacks)
+        _run_epochs(job, full, trained, epochs, saver, callbacks)
     trained.set_weights(saver.kept.weights)
     if full is not job.model:
         job.model.set_weights(full.get_weights())
@@ -151,20 +154,31 @@ def _to_train(job: Job, compilation: Compilation) -> keras.Model:
 
 
 def _run_epochs(
-    job: Job, trained: keras.Model, epochs: range, saver: Checkpoint, callbacks: Callbacks
+    job: Job,
+    full: keras.Model,
+    trained: keras.Model,
+    epochs: range,
+    saver: Checkpoint,
+    callbacks: Callbacks,
 ) -> None:
+    """Train `trained`, the steps of `full`, for some epochs."""
     pipeline = job.training_batches()
     every = _callbacks(job, pipeline, saver, callbacks)
-    trained.fit(
-        pipeline.batches,
-        validation_data=job.validation_batches(),
-        initial_epoch=epochs.start,
-        epochs=epochs.stop,
-        steps_per_epoch=job.steps_per_epoch,  # otherwise Keras creates twice as many iterators
-        shuffle=False,  # the pipeline shuffles
-        verbose=0,
-        callbacks=every,
-    )
+    others = [callback for callback in callbacks if not is_ours(callback)]
+    shown = (own_net(full) if job.is_own else None) or full
+    if others:
+        every.insert(-1, FollowStop(shown))  # the checkpoint stays last
+    with shown_to(others, shown, trained):
+        trained.fit(
+            pipeline.batches,
+            validation_data=job.validation_batches(),
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            steps_per_epoch=job.steps_per_epoch,  # otherwise Keras creates twice as many iterators
+            shuffle=False,  # the pipeline shuffles
+            verbose=0,
+            callbacks=every,
+        )
     patience = next((c for c in every if isinstance(c, keras.callbacks.EarlyStopping)), None)
     if patience is not None and patience.stopped_epoch:
         tell(

@@ -288,7 +288,7 @@ class Job:
             learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
         loss = make_loss(training, self.task, self.output)
-        metrics = [self.metric(loss), *extra_metrics(training, self.output)]
+        metrics = [self.metric(loss), *extra_metrics(training, self.task, self.output)]
         if self.member_layer:
             loss, metrics = MemberLoss(loss), [MemberMetric(metric) for metric in metrics]
         optimizer = self._optimizer_of(model, trained.trainable_variables)
@@ -305,6 +305,8 @@ class Job:
         )
         # If the first step created the optimizer's state, it would be traced twice.
         trained.optimizer.build(trained.trainable_variables)
+        if isinstance(trained, StreamModel):
+            trained.build_losses()
         return trained
 
     def _model_of_steps(self, inputs: Any, learning: keras.Model) -> keras.Model:

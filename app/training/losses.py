@@ -12,6 +12,7 @@ from app.data.arrays import Array, OneHot
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
+from app.system.user_code import is_reference
 from models.own import ends_in_logits
 from serving.manifest import TASKS
 
@@ -24,6 +25,10 @@ _LOSSES = {
     "regression": ("mse",),
 }
 _METRICS = {"multiclass": "accuracy", "multilabel": "binary_accuracy", "regression": "r2"}
+# What users call the metric that is shown anyway.
+_SHOWN_ANYWAY = ("accuracy", "acc")
+# Modules of Keras' metrics that do not compare values.
+_OF_CLASSES = ("accuracy_metrics", "confusion_metrics", "f_score_metrics", "iou_metrics")
 
 
 @dataclass(frozen=True)
@@ -126,20 +131,38 @@ def make_metric(task: str, num_outputs: int, activation: str = "") -> keras.metr
     return metric
 
 
-def extra_metrics(config: TrainingConfig, output: TrainedOutput) -> list[keras.metrics.Metric]:
-    """Return the metrics of the setting `metrics`.
+def extra_metrics(
+    config: TrainingConfig, task: str, output: TrainedOutput
+) -> list[keras.metrics.Metric]:
+    """Return the metrics of the setting `metrics`, without the one that training shows anyway.
 
     Raises:
-        ConfigError: a user's metric is none, or cannot be computed.
+        ConfigError: a user's metric is none, has the name of another, or cannot be computed; or a
+            metric is one of classes, and the targets are values.
     """
     found: list[keras.metrics.Metric] = []
     for name in config.metrics:
+        if task != "regression" and name.lower() in _SHOWN_ANYWAY:
+            continue
         taken = {"loss", *_METRICS.values(), *(metric.name for metric in found)}
         metric = own_metric(name, output.activation, taken)
+        if task == "regression" and not is_reference(name) and _is_of_classes(metric):
+            raise ConfigError(
+                f"Values need metrics of values, such as mae. Received: metrics={name}, of classes."
+            )
+        if metric.name in taken:
+            raise ConfigError(
+                f"Each of metrics must have a name of its own. Received: {metric.name!r} twice."
+            )
         try_out(name, "metrics", lambda *both, m=metric: m(*both), output.units)
         metric.reset_state()
         found.append(metric)
     return found
+
+
+def _is_of_classes(metric: keras.metrics.Metric) -> bool:
+    """Return whether a metric of Keras compares classes, which values are not."""
+    return isinstance(metric, MetricAround) or type(metric).__module__.endswith(_OF_CLASSES)
 
 
 class LabelAccuracy(keras.metrics.BinaryAccuracy):

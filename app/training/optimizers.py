@@ -1,10 +1,12 @@
 """Creates Keras optimizers and learning-rate schedules from their settings."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from app.config.training_config import OptimizerConfig
+from app.errors import ConfigError
 from models.heads import HEAD_LAYERS
 
 from .muon import Muon
@@ -64,6 +66,23 @@ def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callbac
     if config.ema_momentum:
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     return callbacks
+
+
+def check_rate_callbacks(
+    config: OptimizerConfig, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Require a learning rate that callbacks of Keras can set, if there are such callbacks.
+
+    Raises:
+        ConfigError: a schedule sets it.
+    """
+    setting = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+    found = next((callback for callback in callbacks if isinstance(callback, setting)), None)
+    if found is not None and config.schedule not in ("constant", "plateau"):
+        raise ConfigError(
+            f"{type(found).__name__} needs a learning rate without a schedule. Received: "
+            f"optimizer.schedule={config.schedule}. Set optimizer.schedule=constant."
+        )
 
 
 def _learning_rate(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> Any:

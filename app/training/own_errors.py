@@ -38,10 +38,12 @@ def naming_own_code(
     except HornbillError:
         raise
     except (Exception, SystemExit) as error:
-        if _callback_in(error, [each for each in callbacks if _is_ours(each)]) is not None:
+        if _callback_in(error, [each for each in callbacks if is_ours(each)]) is not None:
             raise
         when = f"in epoch {len(history) + 1}"
-        callback = _callback_in(error, [each for each in callbacks if not _is_of_keras(each)])
+        if len(history) == config.training.epochs:
+            when = "after the last epoch"
+        callback = _callback_in(error, callbacks)
         if callback is not None:
             name = type(callback).__name__
             raise OwnCodeError(
@@ -63,12 +65,9 @@ def _own_code(config: RunConfig, is_streamed: bool) -> list[str]:
     return [*code, "the pipeline"] if is_streamed else code
 
 
-def _is_ours(callback: keras.callbacks.Callback) -> bool:
+def is_ours(callback: keras.callbacks.Callback) -> bool:
+    """Return whether a callback is a part of this project, rather than a user's."""
     return type(callback).__module__.startswith("app.")
-
-
-def _is_of_keras(callback: keras.callbacks.Callback) -> bool:
-    return type(callback).__module__.startswith("keras.")
 
 
 def _callback_in(

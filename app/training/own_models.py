@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 
 from app.config.run_config import RunConfig
 from app.data.array_folders import has_many_numbers, head_of_targets
-from app.data.arrays import NamedArrays, array_parts
+from app.data.arrays import NamedArrays
 from app.data.datasets import Dataset
 from app.data.pipelines import seed_everything
-from app.data.source_kinds import NAMED, is_array_folder
+from app.data.reading_progress import tell
+from app.data.source_kinds import NAMED, is_array_folder, parts_of
 from app.data.splits import Splits, some
 from app.data.summary import count_missing
 from app.data.tables import SUFFIXES, open_table
@@ -36,6 +37,7 @@ from models.own import Targets, add_head, encoded_width, head_of, units_of
 from serving.errors import HornbillError, one_line
 
 from .model_sizes import columns_of
+from .preprocessing import computed
 
 # The untrained model of a run, from which it is resumed without the user's function.
 UNTRAINED = "untrained.keras"
@@ -63,6 +65,7 @@ class Builder:
     is_fresh: bool = True
     # A model without arguments is built once; it is asked for its head and image size as well.
     _built: list[Any] = field(default_factory=list, compare=False)
+    _noted: set[str] = field(default_factory=set, compare=False)
 
     def build(self, seed: int, facts: Mapping[str, Any], dtype: str = "float32") -> keras.Model:
         """Return a new model with inputs and outputs.
@@ -73,7 +76,8 @@ class Builder:
             dtype: dtype of the inputs of a model that does not name its own.
 
         Raises:
-            ConfigError: the function raises an error, or returns no model.
+            ConfigError: the function raises an error, or returns no model, or one that trains in
+                its own way.
         """
         model = self._built[0] if self._built else self._call(seed, facts)
         if not self.arguments:
@@ -83,7 +87,25 @@ class Builder:
                 "The function must return a keras.Model. "
                 f"Received: {shown_name(self.name)}, which returned {type(model).__name__}."
             )
+        self._check_training(model)
         return self._with_inputs(model, facts.get("input_shape"), dtype)
+
+    def _check_training(self, model: keras.Model) -> None:
+        """Refuse a model with training steps of its own; note one that is compiled."""
+        kind = type(model)
+        for method in ("train_step", "compute_loss"):
+            if getattr(kind, method) is not getattr(keras.Model, method):
+                raise ConfigError(
+                    f"A model must not have a {method} of its own, which would not be called. "
+                    f"Received: {shown_name(self.name)}, of the class {kind.__name__}. Set loss to "
+                    "a function of targets and outputs; add_loss and regularizers count too."
+                )
+        if model.compiled and "compiled" not in self._noted:
+            self._noted.add("compiled")
+            tell(
+                f"{shown_name(self.name)} returns a compiled model. Its optimizer, loss and "
+                "metrics are not used: the settings optimizer.name, loss, metrics and so on decide."
+            )
 
     def _call(self, seed: int, facts: Mapping[str, Any]) -> Any:
         """Return what the function returns."""
@@ -177,34 +199,35 @@ def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
     if not isinstance(config.model, OwnModelConfig) or config.model.head != "auto":
         return config
     net = None if builder.arguments else builder.build(config.seed, {})
-    of_data = _head_of_data(config)
+    source = parts_of(config.data)[0]
+    of_data = _head_of_data(source, config.reading.target)
     head = of_data
     if net is not None and getattr(net, "outputs", None):
         try:
             own = head_of(net)
-            is_value = units_of(net) == 1 and _may_be_values(config)
+            is_value = units_of(net) == 1 and _may_be_values(source)
         except OwnModelError as error:
             raise ConfigError(f"{error} It is {shown_name(builder.name)}.") from None
         head = own if own != "linear" else "linear" if is_value else of_data
     return replace(config, model=replace(config.model, head=head), chosen=config.chosen | {"head"})
 
 
-def _head_of_data(config: RunConfig) -> str:
+def _head_of_data(source: str, targets: Sequence[str]) -> str:
     """Return the head that suits the targets, as far as the source tells without being read."""
-    if is_array_folder(config.data):
-        return head_of_targets(Path(config.data))
-    if config.data in NAMED:
-        return "linear" if NAMED[config.data].task == "regression" else "softmax"
-    path, targets = Path(config.data), config.reading.target
+    if is_array_folder(source):
+        return head_of_targets(Path(source))
+    if source in NAMED:
+        return "linear" if NAMED[source].task == "regression" else "softmax"
+    path = Path(source)
     is_value = path.suffix.lower() in SUFFIXES and has_decimals(open_table(path), targets)
     return "linear" if is_value or len(targets) > 1 else "softmax"
 
 
-def _may_be_values(config: RunConfig) -> bool:
+def _may_be_values(source: str) -> bool:
     """Return whether targets that could be classes could be values as well."""
-    if is_array_folder(config.data):
-        return has_many_numbers(Path(config.data))
-    return Path(config.data).suffix.lower() in SUFFIXES
+    if is_array_folder(source):
+        return has_many_numbers(Path(source))
+    return Path(source).suffix.lower() in SUFFIXES
 
 
 def image_size_of_model(builder: Builder, config: RunConfig) -> tuple[int, ...]:
@@ -235,6 +258,12 @@ def build_with_head(
     elif len(shape) == 1:
         (shape,) = shape.values()
     count = len(dataset.labels)
+    is_sigmoid = getattr(config.model, "head", "") == "sigmoid" and "head" in config.given
+    if is_sigmoid and dataset.task == "multiclass" and count > 2:
+        raise ConfigError(
+            f"head=sigmoid is for labels, or two classes. Received: {dataset.source}, with "
+            f"{count} classes. Leave it out."
+        )
     facts = {"input_shape": shape, **dict.fromkeys(_BY_DATA[1:], count)}
     dtypes = {dtype for _, dtype in shapes.values()}
     dtype = dtypes.pop() if dtypes in ({"int32"}, {"int64"}) else "float32"
@@ -314,25 +343,30 @@ def own_layers(family: str) -> Iterator[None]:
         ) from None
 
 
+def own_net(model: keras.Model) -> keras.Model | None:
+    """Return the user's model inside a model of `build_with_head`; None if there is none."""
+    return next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)
+
+
 def adapt_normalizations(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
-    """Adapt the layers `Normalization` that read the inputs and have no statistics yet.
+    """Adapt the layers `Normalization` that read the user's inputs and have no statistics yet.
 
     Args:
         model: a model of `build_with_head`.
         dataset: the samples.
         train: indices of the training split.
     """
-    net = next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)
+    net = own_net(model)
     if net is None:
         return
     sample = train[some(len(train), _SAMPLED)]
     inputs = getattr(net, "inputs", None) or ()
-    arrays = array_parts(dataset.inputs)
     for layer in net._flatten_layers(include_self=False, recursive=True):
         if not isinstance(layer, keras.layers.Normalization) or layer.invert or not layer.built:
             continue
         if layer.input_mean is not None or int(layer.count) > 0:
             continue
-        places = [place for place, tensor in enumerate(inputs) if layer.input is tensor]
-        if places and len(arrays) == len(inputs):
-            layer.adapt(np.asarray(arrays[places[0]][sample], np.float32))
+        for place, tensor in enumerate(inputs):
+            if layer.input is tensor:
+                given = net._inbound_nodes[-1].input_tensors[place]
+                layer.adapt(np.concatenate(list(computed(model, given, dataset, sample))))

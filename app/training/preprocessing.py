@@ -136,7 +136,7 @@ def adapt_to_features(
         return
     chosen = train[some(len(train), _SAMPLED_FEATURES)]
     if prepared is dataset.inputs:
-        features = np.concatenate(list(_computed(model, layer.input, dataset, chosen)))
+        features = np.concatenate(list(computed(model, layer.input, dataset, chosen)))
     else:
         features = prepared[chosen]
     mean, variance = features.mean(axis=0), features.var(axis=0)
@@ -192,7 +192,7 @@ def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
     """
     if isinstance(prepared, dict) or any(prepared is tensor for tensor in model.inputs):
         return dataset.inputs
-    batches = _computed(model, prepared, dataset, np.arange(len(dataset.inputs)))
+    batches = computed(model, prepared, dataset, np.arange(len(dataset.inputs)))
     if isinstance(dataset.inputs, np.ndarray):
         return np.concatenate(list(batches))
     outputs = DiskArray(prepared.shape[1:], np.float32)
@@ -201,7 +201,7 @@ def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
     return outputs
 
 
-def _computed(
+def computed(
     model: keras.Model, prepared: Any, dataset: Dataset, indices: np.ndarray
 ) -> Iterator[np.ndarray]:
     """Yield a tensor inside `model` for the samples at `indices`, a batch at a time."""

@@ -1,6 +1,7 @@
 """Gives a new model the weights of another one of the same architecture, to begin with."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,14 +110,22 @@ def _check_architecture(model: keras.Model, start: keras.Model, path: str) -> No
 def _described(model: keras.Model) -> Iterator[tuple[str, Any]]:
     """Yield the name of each layer that learns or knows texts, and its shapes or its texts."""
     for layer in model._flatten_layers(include_self=False):
+        name = _own_name(layer)
         if isinstance(layer, keras.layers.StringLookup):
-            yield layer.name, layer.get_vocabulary()
+            yield name, layer.get_vocabulary()
         elif isinstance(layer, OneHotCategories):
-            yield layer.name, layer.places
+            yield name, layer.places
         elif isinstance(layer, FillMissing):
-            yield layer.name, list(layer.indicators)
+            yield name, list(layer.indicators)
         elif layer.weights and not isinstance(layer, keras.Model):
-            yield layer.name, [tuple(weight.shape) for weight in layer.weights]
+            yield name, [tuple(weight.shape) for weight in layer.weights]
+
+
+def _own_name(layer: keras.Layer) -> str:
+    """Return the name of a layer; of one that Keras has made up, without its number."""
+    name: str = re.sub(r"_\d+$", "", layer.name)
+    is_made_up = name.replace("_", "") == type(layer).__name__.lower()
+    return name if is_made_up else str(layer.name)
 
 
 def _named(described: tuple[str, Any] | None) -> str:

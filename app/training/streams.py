@@ -54,3 +54,10 @@ class StreamModel(keras.Model):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         turned = keras.utils.pack_x_y_sample_weight(x, self.form.turn(y), weights)
         return super().train_step(*state, turned)
+
+    def build_losses(self) -> None:
+        """Build loss and metrics, for which JAX' `fit` would take targets as they come."""
+        inputs = keras.tree.map_structure(
+            lambda tensor: np.zeros((1, *tensor.shape[1:]), tensor.dtype), self.input
+        )
+        self._symbolic_build(data_batch=(inputs, np.zeros((1, self.form.units), np.float32)))

@@ -1,0 +1,114 @@
+"""Callbacks of users: the model that they see, what they may set, and what is said of mistakes."""
+
+import keras
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from test_app_resume import Notes
+
+from app.config import make_config
+from app.data.reading_progress import observed_reading
+from app.errors import ConfigError, OwnCodeError
+from app.runs import resume, train
+
+X, Y = load_iris(return_X_y=True)
+
+
+def build():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(8, name="hidden")(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+def run_with(output, *callbacks, **settings):
+    return train(
+        {"epochs": 4, **settings}, output, callbacks, figures=False, model=build, data="iris"
+    )
+
+
+class Looks(keras.callbacks.Callback):
+    """Looks at its model after each epoch, and stops in the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.rates, self.outputs = [], []
+
+    def on_epoch_end(self, epoch, logs=None):
+        assert self.model.get_layer("hidden").units == 8
+        self.rates.append(float(self.model.optimizer.learning_rate))
+        self.outputs.append(self.model.predict(X[:5], verbose=0))
+        self.model.stop_training = epoch == 1
+
+
+def test_a_callback_sees_the_users_model_with_its_weights_of_the_moment(tmp_path):
+    looks, best = Looks(), tmp_path / "best.keras"
+    weights = tmp_path / "best.weights.h5"
+    saving = [
+        keras.callbacks.ModelCheckpoint(best),
+        keras.callbacks.ModelCheckpoint(weights, save_weights_only=True),
+    ]
+    run = run_with(tmp_path / "runs", looks, *saving)
+    assert len((run.folder / "history.csv").read_text().splitlines()) == 3  # a header, two epochs
+    assert looks.rates[0] > looks.rates[1] > 0
+    assert (looks.outputs[0] != looks.outputs[1]).any()
+    own = build()
+    own.load_weights(weights)
+    for model in (own, keras.saving.load_model(best)):
+        np.testing.assert_allclose(model.predict(X[:5], verbose=0), looks.outputs[1], rtol=1e-5)
+    whole = run.load_model().predict(X[:5].astype("float32"), verbose=0)["probabilities"]
+    expected = keras.ops.softmax(looks.outputs[1])
+    np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_callback_of_a_family_sees_the_model_from_raw_inputs(tmp_path):
+    best = tmp_path / "best.keras"
+    config = make_config("softmax", {"epochs": 2})
+    run = train(config, tmp_path, [keras.callbacks.ModelCheckpoint(best)], figures=False)
+    outputs = [
+        model.predict(X.astype("float32"), verbose=0)["probabilities"]
+        for model in (keras.saving.load_model(best), run.load_model())
+    ]
+    np.testing.assert_allclose(*outputs, rtol=1e-5)
+
+
+def test_a_callback_may_set_the_learning_rate_only_without_a_schedule(tmp_path):
+    looks = Looks()
+    halved = keras.callbacks.LearningRateScheduler(lambda _, rate: rate / 2)
+    with pytest.raises(ConfigError, match="LearningRateScheduler .* Set optimizer.schedule=const"):
+        run_with(tmp_path, halved)
+    assert not list(tmp_path.glob("*/*"))
+    run_with(tmp_path, halved, looks, **{"optimizer.schedule": "constant"})
+    assert looks.rates[0] == pytest.approx(2 * looks.rates[1])
+
+
+def test_a_mistake_in_a_callback_of_keras_is_blamed_on_it(tmp_path):
+    stopping = keras.callbacks.EarlyStopping(monitor="val_acuracy")
+    with pytest.raises(OwnCodeError, match="Received: EarlyStopping in epoch 1, .*val_acuracy"):
+        run_with(tmp_path, stopping)
+
+
+class Ends(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        raise ValueError("late")
+
+
+def test_what_a_callback_raises_at_the_end_is_after_the_last_epoch(tmp_path):
+    with pytest.raises(OwnCodeError, match="Ends after the last epoch, ValueError .*: late"):
+        run_with(tmp_path, Ends())
+
+
+def test_a_resumed_run_says_which_callbacks_are_gone(tmp_path):
+    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=1)
+    run, notes = run_with(tmp_path, stopping, epochs=1), Notes()
+    with observed_reading(notes):
+        resume(run.folder, settings={"epochs": 2})
+        assert [n for n in notes.lines if "began with EarlyStopping of Python code" in n]
+        before = len(notes.lines)
+        resume(run.folder, [stopping], settings={"epochs": 3})
+    assert not [n for n in notes.lines[before:] if "EarlyStopping of Python" in n]
+
+
+def test_a_callback_is_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match="path of a folder. Received: list. Callbacks are the"):
+        train({"epochs": 1}, [Looks()], model=build, data="iris")
