@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from app.data.datasets import Dataset
 from serving.written_numbers import metric_name
 
-from .plotting import BLUE, GRAY, LINES, distinct, save, short, style, write_ticks
+from .plotting import BLUE, GRAY, LINES, distinct, panel_grid, save, short, style, write_ticks
 
 _SHOWN = 15
 _CURVES = 5
@@ -56,16 +56,11 @@ def draw_dependence(dependence: Sequence[dict[str, Any]], dataset: Dataset, path
         return
     chosen = [dataset.positive] if dataset.positive is not None else range(len(dataset.labels))
     shown = list(chosen)[:_CURVES]
-    columns = min(len(dependence), 2)
-    rows = -(-len(dependence) // columns)
     with style():
-        figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
         # All panels have one scale, which shows which column matters most.
-        panels = figure.subplots(rows, columns, squeeze=False, sharey=len(shown) == 1).ravel()
-        for axes, column in zip(panels, dependence, strict=False):
+        figure, panels = panel_grid(len(dependence), 4.2, 3.2, sharey=len(shown) == 1)
+        for axes, column in zip(panels, dependence, strict=True):
             _draw_column(axes, column, shown, dataset.labels)
-        for axes in panels[len(dependence) :]:
-            axes.remove()
         figure.supylabel(_what(dataset, shown), fontsize=10)
         if len(shown) > 1:
             handles, names = panels[0].get_legend_handles_labels()

@@ -20,6 +20,7 @@ COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # When the colors repeat, the marker or line changes.
 MARKERS, LINES = ("o", "^", "s"), ("-", "--", ":")
 DPI = 150
+_COLUMNS = 2
 NAME_LENGTH = 20
 # System fonts for Chinese, Japanese and Korean, which matplotlib's own font lacks.
 _EASTERN_FONTS = (
@@ -62,6 +63,17 @@ def write_ticks(*axes: Any) -> None:
     """Write the numbers of axes as people do: 400,000 rather than 4e5."""
     for axis in axes:
         axis.set_major_formatter(lambda value, _: write_number(value))
+
+
+def panel_grid(count: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Any]]:
+    """Return a figure of panels of some inches, two in a row so that a phone shows them."""
+    columns = min(count, _COLUMNS)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False, **options).ravel())
+    for axes in panels[count:]:
+        axes.remove()
+    return figure, panels[:count]
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -20,7 +20,7 @@ from .classification_figures import (
     draw_roc_curves,
     ranked_labels,
 )
-from .plotting import BLUE, ORANGE, save, style
+from .plotting import BLUE, ORANGE, panel_grid, save, style
 from .value_figures import draw_predicted_and_true
 
 _NO_METRICS = ("epoch", "loss", "learning_rate")
@@ -108,8 +108,7 @@ def draw_training_sizes(
 def _draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     epochs = [row["epoch"] for row in history]
     metrics = ["loss", *(key for key in history[0] if _is_metric(key))]
-    figure = Figure(figsize=(4.5 * len(metrics), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    figure, panels = panel_grid(len(metrics), 4.5, 3.6)
     for axes, metric in zip(panels, metrics, strict=True):
         _plot_pair(axes, epochs, *([row[k] for row in history] for k in (metric, f"val_{metric}")))
         axes.set_xlabel("epoch")

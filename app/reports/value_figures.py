@@ -12,7 +12,7 @@ from app.data.splits import some
 from app.evaluation.intervals import COVERAGE, errors_by_decile
 from serving.written_numbers import write_number
 
-from .plotting import BLUE, GRAY, ORANGE, save, short, style, write_ticks
+from .plotting import BLUE, GRAY, ORANGE, panel_grid, save, short, style, write_ticks
 
 _PANELS, _POINTS = 6, 5000
 _ROWS = 3
@@ -31,14 +31,9 @@ def draw_predicted_and_true(
         path: the file to write.
     """
     count = min(len(labels), _PANELS)
-    columns = min(count, 3)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(3.8 * columns, 4.1 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for number, axes in enumerate(panels[:count]):
+    figure, panels = panel_grid(count, 3.8, 4.1)
+    for number, axes in enumerate(panels):
         _plot_values(axes, targets[:, number], values[:, number], labels[number])
-    for axes in panels[count:]:
-        axes.remove()
     if len(labels) > count:
         figure.suptitle(f"first {count} of {len(labels)} values")
     save(figure, path)
