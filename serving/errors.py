@@ -89,8 +89,12 @@ def describe_all(problems: Sequence[object]) -> str:
     """Return the message of one problem; of several, how many there are and the first ones."""
     if len(problems) == 1:
         return str(problems[0])
-    messages = [str(problem).rstrip(".") for problem in problems]
-    return f"There are {len(problems):,} problems: {first_few(messages, '; ')}."
+    return f"There are {len(problems):,} problems: {first_messages(problems)}."
+
+
+def first_messages(problems: Sequence[object]) -> str:
+    """Return the first three problems, without the full stops, and how many more there are."""
+    return first_few([str(problem).rstrip(".") for problem in problems], "; ")
 
 
 def one_line(error: object) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from serving.errors import counted, first_few
+from serving.errors import counted, first_few, first_messages
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
 from .class_lines import SHOWN_CLASSES, describe_classes
@@ -36,8 +36,7 @@ def describe_gaps(facts: Mapping[str, Any]) -> list[str]:
     """
     lines = []
     if left_out := facts.get("left_out"):
-        reasons = [reason.rstrip(".") for reason in left_out]
-        lines.append(f"{counted(len(reasons), 'file')} left out: {first_few(reasons, '; ')}")
+        lines.append(f"{counted(len(left_out), 'file')} left out: {first_messages(left_out)}")
     if labels := facts.get("lacking"):
         lines.append(
             f"no sample has {first_few(labels)}: they do not count in macro F1 unless they are "
