@@ -5,6 +5,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import keras
@@ -23,6 +24,8 @@ _CACHE = "~/.keras/models"
 _LARGEST_MAP = 48
 # The last maps have sides of at least this: in smaller ones, most pixels would border on padding.
 _SMALLEST_MAP = 4
+# Side of the smallest patches, which the stem turns into directions.
+_LEAST_SIDE = 2
 # Name of the first layer of `residual`, which does not learn.
 WHITEN = "whiten"
 # Widths of the stages, in multiples of `width`.
@@ -66,7 +69,15 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
     Returns:
         float `(batch, features)`, the means of the last maps of each stage, named `pooled_maps`;
         9 times `width` for three stages.
+
+    Raises:
+        BackboneError: a side of the image is a single pixel.
     """
+    if min(x.shape[1:3]) < _LEAST_SIDE:
+        raise BackboneError(
+            f"residual takes images of at least {_LEAST_SIDE}x{_LEAST_SIDE} pixels. "
+            f"Received: {x.shape[1]}x{x.shape[2]}. Set image_size, or backbone=mlp."
+        )
     x = activate(_whiten(x), config.activation, "stem")
     pooled = []
     stages = int(math.log2(max(2, min(x.shape[1:3]) / _SMALLEST_MAP)))
@@ -95,7 +106,7 @@ def _whiten(x: Any) -> Any:
     stride = 1
     while max(x.shape[1:3]) // stride > _LARGEST_MAP:
         stride *= 2
-    size = max(2, stride)
+    size = max(_LEAST_SIDE, stride)
     layer = keras.layers.Conv2D(
         2 * size * size * x.shape[-1],
         size,
@@ -165,7 +176,9 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
         raise _application_error(name, weights, image.shape, one_line(error)) from None
     if weights not in WEIGHTS:
         try:
-            model.load_weights(weights)
+            with warnings.catch_warnings():  # about each layer that does not fit
+                warnings.simplefilter("ignore")
+                model.load_weights(weights)
         except Exception as error:
             raise BackboneError(
                 f"weights must be those of {name}. "
@@ -179,8 +192,9 @@ def _application_error(
 ) -> BackboneError:
     address = re.search(r"https?://\S*/([^/\s:]+)", reason)
     if address:
+        received = shorten(reason, 200, placeholder=" …")
         return BackboneError(
-            f"The weights of {name} cannot be downloaded. Received: {reason:.200}. Download "
+            f"The weights of {name} cannot be downloaded. Received: {received}. Download "
             f"{address[0].rstrip(':')} elsewhere, and put it into {_CACHE}."
         )
     return BackboneError(

@@ -122,6 +122,8 @@ def _shape_advice(shape: tuple[int, ...], taken: list[tuple[int | None, ...]]) -
         return " Give a model of images."
     if taken[0][2:] in ((), (1,)) and shape[2] == 3:
         return " Give a model of images in color, or gray images."
+    if taken[0][2:] not in ((), (shape[2],)):
+        return " Give a model of gray images or of images in color."
     return " Leave out image_size."
 
 

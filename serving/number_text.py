@@ -74,11 +74,16 @@ def formats_of(text: str) -> frozenset[tuple[str, str]]:
 
 def have_decimals(texts: Sequence[str]) -> bool:
     """Return whether all cells are numbers of one format, some of them not whole."""
+    return any(number % 1 for number in read_numbers(texts) or ())
+
+
+def read_numbers(texts: Sequence[str]) -> list[float] | None:
+    """Return the numbers of cells of one format; None if they are no numbers."""
     for form in FORMATS:
-        numbers = [parse_number(text, *form) for text in texts]
-        if None not in numbers:
-            return any(number % 1 for number in numbers if number is not None)
-    return False
+        numbers = [number for text in texts if (number := parse_number(text, *form)) is not None]
+        if len(numbers) == len(texts):
+            return numbers
+    return None
 
 
 def _plain(text: str) -> float | None:

@@ -62,7 +62,7 @@ def split_unit(text: str) -> tuple[str, str] | None:
     """Return the two parts of a number with a unit behind it; None if a text has no such parts.
 
     The first part has a digit, but need not be a number of any format. A point behind the unit, as
-    in `5 kg.`, is left out.
+    in `5 kg.`, is left out. What follows a point at once, as in `5.jpg`, is no unit.
 
     Examples:
         >>> split_unit("1,200 sqft"), split_unit("170cm"), split_unit("1e5")
@@ -73,7 +73,8 @@ def split_unit(text: str) -> tuple[str, str] | None:
     match = _AMOUNT.fullmatch(text.removesuffix("."))
     if match is None or "%" in text or not _DIGIT.search(match[1]) or not is_unit(match[2]):
         return None
-    return match[1], match[2]
+    is_file = match[1].endswith(".") and match.end(1) == match.start(2)
+    return None if is_file else (match[1], match[2])
 
 
 def has_sign(text: str) -> bool:

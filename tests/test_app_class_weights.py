@@ -15,6 +15,7 @@ from app.evaluation.calibration import (
     calibration_error,
     classwise_calibration_error,
 )
+from app.evaluation.metrics import class_scores
 from app.evaluation.scaling import Scaling, expected_bias, fit_scaling
 from app.evaluation.thresholds import weighted_thresholds
 from app.reports.class_lines import describe_classes
@@ -228,6 +229,12 @@ def test_of_many_classes_the_largest_relative_to_its_threshold_is_predicted():
         "training split (class_weight=balanced): precision 75.0%, recall 50.0%, averaged over 4 "
         "classes on the test split"
     ]
+
+
+def test_a_class_without_test_samples_has_no_scores():
+    rows = class_scores(np.array([0, 0]), np.eye(2)[[0, 0]], ("cat", "dog"))
+    (told,) = describe_classes(rows)
+    assert told == '"dog" has no test sample; "cat" precision 100%, recall 100%, F1 1.000'
 
 
 def test_of_many_classes_each_is_told_if_the_model_is_warned_about():

@@ -139,6 +139,13 @@ def test_a_job_that_failed_while_it_wrote_the_file_resumes(bundle, scans, tmp_pa
     assert len(read_keys(tmp_path / "features.keys.csv")) == len(np.load(output)) == 11
 
 
+def test_a_file_of_errors_of_another_job_is_named(bundle, scans, tmp_path):
+    (tmp_path / "features.errors.jsonl").write_text("")
+    message = "Received: .*features.errors.jsonl, which exists. It is of another job. Remove it"
+    with pytest.raises(BatchError, match=message):
+        extract(bundle, scans / "*.png", tmp_path / "features.npy")
+
+
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_file_names_may_be_any_bytes(kind, bundle, scans, tmp_path):
     odd = scans / os.fsdecode(b"caf\xe9, 1.png")

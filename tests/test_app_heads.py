@@ -327,12 +327,18 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     no_features = {"backbone": str(softmax_run.folder)}
     of_rows = {"backbone": save_model(tmp_path / "rows.keras", (4,))}
     gray = {"backbone": save_model(tmp_path / "gray.keras", (32, 32, 1))}
+    four = {"backbone": save_model(tmp_path / "four.keras", (32, 32, 4))}
     refuse(no_features, "iris", tmp_path, "features that were learned. Received: .*model.keras")
     refuse(model, "iris", tmp_path, "4 columns of numbers for .* takes images of 32x32x3")
     refuse(model | {"freeze": "none"}, "iris", tmp_path, "A backbone of rows must be frozen")
     refuse(model | {"image_size": 40}, data, tmp_path, "takes .32, 32, 3.. Leave out image_size")
     refuse(of_rows, data, tmp_path, "takes .4,.. Give a model of images.")
     refuse(gray, data, tmp_path, "Give a model of images in color, or gray images.")
+    refuse(four, data, tmp_path, "Give a model of gray images or of images in color.")
+    refuse({"head_epochs": 2}, data, tmp_path, "Received: head_epochs=2, backbone=residual with r")
+    refuse({"wide": True}, data, tmp_path, "wide applies to rows only")
+    refuse({"members": 2}, data, tmp_path, "members applies to rows only")
+    refuse({"image_size": 1}, data, tmp_path, "at least 2x2 pixels. Received: 1x1. Set image_size")
     for path, message in (
         (row_bundle, "Only bundles of models with features have a model.keras. Give its run."),
         (tmp_path, "Give the folder of a finished run, or a bundle."),
@@ -356,6 +362,16 @@ def test_a_manifest_names_an_extractor_without_its_folder(head):
     assert backbone == f"features/{Path(head.config.model.backbone).parent.name}/model.keras"
     mine = {"backbone": "/home/me/own.keras", "weights": "random"}
     assert bare_settings(mine) == {"backbone": "own.keras", "weights": "random"}
+
+
+def test_an_extractor_of_images_of_any_size_is_trained_on(data, tmp_path):
+    net = [keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3)]
+    net += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax")]
+    path = tmp_path / "any.keras"
+    keras.Sequential(net).save(path)
+    settings = {"backbone": str(path), "epochs": 1, "image_size": 20, "hidden": ()}
+    run = train(make_config("features", settings, data=data), tmp_path, figures=False)
+    assert run.load_model().inputs[0].shape == (None, 20, 20, 3)
 
 
 def test_gray_images_suit_an_extractor_of_color(shapes):

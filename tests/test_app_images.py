@@ -165,10 +165,34 @@ def test_the_image_column_must_exist_and_needs_a_csv(folder):
 def test_images_of_different_sizes_cannot_be_joined(folder, tmp_path):
     draw(tmp_path / "large" / "red" / "1.png", COLORS["red"], (70, 70))
     draw(tmp_path / "large" / "green" / "1.png", COLORS["green"], (70, 70))
-    with pytest.raises(DataError, match="must have images of one size and color.*Set image_size"):
+    with pytest.raises(DataError, match="must have images of one size.*Set image_size"):
         read(f"{folder}+{tmp_path / 'large'}")
     joined = read(f"{folder}+{tmp_path / 'large'}", image_size=(16,))
     assert joined.inputs.shape == (12, 16, 16, 3)
+
+
+def test_gray_images_are_joined_with_those_in_color(folder, tmp_path):
+    for name in ("red", "green"):
+        (tmp_path / "gray" / name).mkdir(parents=True)
+        Image.new("L", (20, 20), 70).save(tmp_path / "gray" / name / "1.png")
+    sources = f"{folder}+{tmp_path / 'gray'}", f"{tmp_path / 'gray'}+{folder}"
+    for joined, place in zip(sources, (-1, 0), strict=True):
+        images = read(joined, image_size=(16,)).inputs
+        assert images.shape == (12, 16, 16, 3)
+        assert (images[:][place] == 70).all()
+
+
+def test_targets_in_a_column_are_those_of_an_array(tmp_path):
+    images, targets = np.zeros((12, 8, 8, 3), np.uint8), np.arange(12) % 2
+    column = targets[:, np.newaxis]
+    np.savez(tmp_path / "own.npz", x_train=images, y_train=column, x_test=images, y_test=column)
+    np.testing.assert_array_equal(read(tmp_path / "own.npz").targets, [*targets, *targets])
+
+
+def test_a_table_of_paths_alone_points_to_the_image_column(folder):
+    path = table(folder, "file,kind\n" + "".join(f"{n}.png,{'ab'[n % 2]}\n" for n in range(30)))
+    with pytest.raises(DataError, match="to learn from. Received: file, .*; --image-column file"):
+        read(path, target=("kind",))
 
 
 def test_arrays_in_color_are_features_but_no_digits(tmp_path):

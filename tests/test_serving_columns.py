@@ -231,6 +231,9 @@ def test_a_unit_behind_a_number_is_left_out_in_upper_and_lower_case():
         ("5 kilograms", None),
         ("5 March", None),
         ("5 PM", None),
+        ("12.png", None),
+        ("1.5.jpg", None),
+        ("5. kg", ("5.", "kg")),
     ],
 )
 def test_a_number_and_its_unit_are_told_apart(text, parts):

@@ -37,9 +37,10 @@ def check_new(path: Path, beside: Sequence[Path] = ()) -> None:
     is_resumed = parts_path(path).exists()
     for new in [path, *([] if is_resumed else [errors_path(path), *beside])]:
         if new.exists():
+            origin = "" if new == path else "It is of another job. "
             raise BatchError(
-                f"--output must be a new file. Received: {new}, which exists. Remove it, or choose "
-                "another name."
+                f"--output must be a new file. Received: {new}, which exists. {origin}Remove it, "
+                "or choose another name."
             )
     if not path.parent.is_dir():
         raise BatchError(

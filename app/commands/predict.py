@@ -134,7 +134,9 @@ def predict(
     rules = () if thresholds is None else describe_thresholds(thresholds, manifest.labels, False)
     for line in (*table, *rules[:_MAX_THRESHOLDS]):
         typer.echo(printable(line))
-    suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
+    file = quote(str(files[0]))
+    arguments = f"--json -- {file}" if file.startswith("-") else f"{file} --json"
+    suggest(f"hornbill predict {quote(str(bundle))} {arguments}")
 
 
 def _check_files(files: list[Path], pattern: str | None) -> None:

@@ -13,7 +13,7 @@ from .run_config import RunConfig, change_config, flat_config, make_config
 _Number = TypeVar("_Number", int, float)
 # Settings that apply to images only, and to rows only.
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
-_OF_ROWS = tuple(field.name for field in fields(ColumnsConfig))
+_OF_ROWS = (*(field.name for field in fields(ColumnsConfig)), "members", "wide")
 # Losses that label smoothing applies to.
 _SMOOTHED = ("auto", "cross_entropy")
 # Number of epochs times the square root of the number of training images, since small data sets
@@ -237,6 +237,12 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         "optimizer.warmup": 0.2,
         **_label_smoothing(config),
     }
+    if settings["head_epochs"] and not model.is_pretrained:
+        raise ConfigError(
+            "head_epochs applies to a backbone that was trained before. "
+            f"Received: head_epochs={settings['head_epochs']}, backbone={model.backbone} with "
+            "random weights."
+        )
     if model.is_pretrained and not model.is_frozen:
         epochs = settings["epochs"] if "epochs" in config.given else epochs
         defaults["head_epochs"] = epochs // PARTS_OF_HEAD

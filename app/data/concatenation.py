@@ -40,9 +40,9 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
                 "Tables that are joined must have cells of the same kinds and forms. "
                 f"Received: {first.source} and {part.source}. Write them alike, or as one file."
             )
-        if part.inputs.shape[1:] != first.inputs.shape[1:]:
+        if _shape_joined(part) != _shape_joined(first):
             raise DataError(
-                "Data sources that are joined must have images of one size and color. "
+                "Data sources that are joined must have images of one size. "
                 f"Received: {first.source}, {first.inputs.shape[1:]}; "
                 f"{part.source}, {part.inputs.shape[1:]}. Set image_size."
             )
@@ -82,6 +82,12 @@ def _check_units(first: Dataset, part: Dataset) -> None:
         )
 
 
+def _shape_joined(part: Dataset) -> tuple[int, ...]:
+    """Return the shape that samples must share; gray images can be joined with those in color."""
+    shape: tuple[int, ...] = part.inputs.shape[1:]
+    return shape[:2] if len(shape) == 3 and part.kind == "images" else shape
+
+
 def _training_end(part: Dataset) -> int:
     return len(part.inputs) if part.test_start is None else part.test_start
 
@@ -117,9 +123,12 @@ def _in_order(arrays: Sequence[Array], parts: Sequence[Dataset]) -> Any:
     pieces = [(array, np.arange(end)) for array, end in zip(arrays, ends, strict=True)]
     pieces += [(array, np.arange(end, len(array))) for array, end in zip(arrays, ends, strict=True)]
     rows = (chunk for array, indices in pieces for chunk in chunks(array, indices))
+    shape = max((array.shape[1:] for array in arrays), key=lambda shape: shape[-1:])
+    if any(array.shape[1:] != shape for array in arrays):  # gray images among those in color
+        rows = (np.broadcast_to(chunk, (len(chunk), *shape)) for chunk in rows)
     if all(isinstance(array, np.ndarray) for array in arrays):
         return np.concatenate(list(rows))
-    joined = DiskArray(arrays[0].shape[1:], arrays[0].dtype)
+    joined = DiskArray(shape, arrays[0].dtype)
     for chunk in rows:
         joined.append(chunk)
     return joined

@@ -60,6 +60,7 @@ def joined_arrays(
     Raises:
         DataError: the arrays are not images with their labels.
     """
+    y_train, y_test = map(_without_axis, (y_train, y_test))
     for name, images, targets in (("train", x_train, y_train), ("test", x_test, y_test)):
         is_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
         if images.dtype != np.uint8 or not is_shape:
@@ -134,3 +135,8 @@ def image_arrays(
         labels=tuple(str(digit) for digit in range(max(2, int(targets.max()) + 1))),
         test_start=test_start,
     )
+
+
+def _without_axis(targets: np.ndarray) -> np.ndarray:
+    """Return targets without the second axis that those of `keras.datasets.cifar10` have."""
+    return targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets

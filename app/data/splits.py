@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.errors import DataError
-from serving.number_text import parse_number
+from serving.number_text import read_numbers
 from serving.unit_text import strip_unit
 
 from .datasets import Dataset
@@ -112,8 +112,8 @@ def _split(
 
 
 def _too_few(dataset: Dataset, fraction: float) -> DataError:
-    numbers = [parse_number(label) for label in strip_unit(dataset.labels)]
-    are_numbers = dataset.task == "multiclass" and None not in numbers
+    numbers = read_numbers(strip_unit(dataset.labels))
+    are_numbers = dataset.task == "multiclass" and numbers is not None
     fix = " To predict numbers instead of classes, use head=linear." if are_numbers else ""
     need = f"{MIN_VALUES} samples or more"
     if dataset.task == "multiclass":

@@ -176,6 +176,12 @@ def _find_left_out(
         )
     }
     if len(useless) + len(suspect) == len(survey.features):
+        texts = [one for one in survey.features if columns[one.name].kind == "text"]
+        if suspect.keys() <= {one.name for one in texts if why_identifier(one, columns[one.name])}:
+            raise DataError(
+                f"{table.source} must have a column besides the target to learn from. "
+                f"Received: {', '.join(f'{name}, {why}' for name, why in suspect.items())}."
+            )
         for name, why in suspect.items():
             tell(f"{name} would be left out, {why}, but no other column is left.")
         suspect = {}

@@ -62,7 +62,7 @@ def fit_linear(
 def _fit_logistic(
     rows: Any, targets: np.ndarray, outputs: int, sample_weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    iterations = _MAX_PRODUCTS / (rows.size * outputs)  # of sparse rows, the stored numbers
+    iterations = _MAX_PRODUCTS / max(rows.size * outputs, 1)  # of sparse rows, the stored numbers
     most = int(np.clip(iterations, _MIN_ITERATIONS, _MAX_ITERATIONS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

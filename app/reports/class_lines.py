@@ -16,11 +16,7 @@ def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = Fal
 
     A few classes are in one line. More have a line each, if there are warnings of the model.
     """
-    texts = [
-        f'"{row["name"]}" precision {write_percent(row["precision"])}, '
-        f"recall {write_percent(row['recall'])}, F1 {write_score('f1', row['f1'])}"
-        for row in classes
-    ]
+    texts = [_described(row) for row in classes]
     if len(texts) <= SPOKEN_CLASSES:
         return ["; ".join(texts)]
     if not has_warnings:
@@ -28,3 +24,12 @@ def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = Fal
     left_out = len(texts) - SHOWN_CLASSES
     more = [f"{left_out} more are in the report"] if left_out > 0 else []
     return texts[:SHOWN_CLASSES] + more
+
+
+def _described(row: dict[str, Any]) -> str:
+    if row.get("samples") == 0:
+        return f'"{row["name"]}" has no test sample'
+    return (
+        f'"{row["name"]}" precision {write_percent(row["precision"])}, '
+        f"recall {write_percent(row['recall'])}, F1 {write_score('f1', row['f1'])}"
+    )

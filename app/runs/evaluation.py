@@ -1,5 +1,6 @@
 """Evaluates a trained model beyond its scores: what the report says of classes, values, columns."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from app.evaluation.mistakes import confused_pairs, error_quantiles
 from app.evaluation.probes import probe_features
 from app.evaluation.thresholds import choose_thresholds, record_thresholds
 from serving.decisions import decide
+from serving.errors import first_few
 
 Scores = dict[str, float]
 # By split: indices of some samples, int64 `(samples,)`, and their features `(samples, dimension)`.
@@ -110,14 +112,8 @@ def evaluate(
                 f"Received: {len(splits.validation)}, so the model has none"
             )
     else:
-        found["classes"] = class_scores(targets, test, dataset.labels, thresholds)
-        if dataset.task == "multiclass":
-            predicted = decide(dataset.task, test, thresholds)
-            found["confusions"] = confused_pairs(targets, predicted, dataset.labels)
-        found["calibration"] = {
-            "ece": calibration_error(test, targets),
-            "classwise_ece": classwise_calibration_error(test, targets),
-        }
+        found |= _evaluate_classes(dataset, targets, test, thresholds)
+        warnings += _describe_unseen(found["classes"])
         if thresholds is not None:
             record = record_thresholds(config.threshold, thresholds, dataset, splits, test)
             found["thresholds"] = asdict(record)
@@ -142,6 +138,29 @@ def evaluate(
         )
         found["probes"] = asdict(probe_features(dataset.task, train, tested))
     return found
+
+
+def _evaluate_classes(
+    dataset: Dataset, targets: np.ndarray, test: np.ndarray, thresholds: Any
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "classes": class_scores(targets, test, dataset.labels, thresholds),
+        "calibration": {
+            "ece": calibration_error(test, targets),
+            "classwise_ece": classwise_calibration_error(test, targets),
+        },
+    }
+    if dataset.task == "multiclass":
+        predicted = decide(dataset.task, test, thresholds)
+        found["confusions"] = confused_pairs(targets, predicted, dataset.labels)
+    return found
+
+
+def _describe_unseen(classes: Sequence[dict[str, Any]]) -> list[str]:
+    unseen = [row["name"] for row in classes if not row["samples"]]
+    if not unseen:
+        return []
+    return [f"no test sample has {first_few(unseen)}: add samples, or leave rare classes out"]
 
 
 def _evaluate_values(

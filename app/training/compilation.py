@@ -94,11 +94,11 @@ def count_products(model: keras.Model) -> int:
     """Return the number of products in which layers apply their kernels to one sample.
 
     These take nearly all the time of a heavy step. A kernel is used once for each position of the
-    output, such as each pixel.
+    output, such as each pixel; an axis of any size counts as one.
     """
     layers = (layer for layer in model._flatten_layers() if hasattr(layer, "kernel"))
     return sum(
-        math.prod(layer.kernel.shape) * math.prod(node.outputs[0].shape[1:-1])
+        math.prod(layer.kernel.shape) * math.prod(size or 1 for size in node.outputs[0].shape[1:-1])
         for layer in layers
         for node in layer._inbound_nodes
     )

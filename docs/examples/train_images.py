@@ -19,6 +19,8 @@ from serving import Predictor
 SETTINGS = {"epochs": 10, "width": 16}  # for a quick look; without them, the data decides
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit("Usage: python docs/examples/train_images.py FOLDER IMAGE")
     folder, image = sys.argv[1:]
     run = train(make_config("features", SETTINGS, data=folder))
     print(f"accuracy: {run.metrics['test']['accuracy']:.3f}")

@@ -57,7 +57,7 @@ APPLICATIONS = (
 )
 # Suffixes of a backbone that was trained before, and of weights alone.
 MODEL_SUFFIX, WEIGHTS_SUFFIX = ".keras", ".weights.h5"
-_BACKBONE = Text("residual, mlp, a model of keras.applications, a run, or a .keras file")
+_BACKBONE = Text("residual, mlp, a model of keras.applications, a run, bundle or .keras file")
 
 
 @dataclass(frozen=True, kw_only=True)
