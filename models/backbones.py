@@ -24,8 +24,6 @@ _CACHE = "~/.keras/models"
 _LARGEST_MAP = 48
 # The last maps have sides of at least this: in smaller ones, most pixels would border on padding.
 _SMALLEST_MAP = 4
-# Side of the smallest patches, which the stem turns into directions.
-_LEAST_SIDE = 2
 # Name of the first layer of `residual`, which does not learn.
 WHITEN = "whiten"
 # Widths of the stages, in multiples of `width`.
@@ -69,15 +67,7 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
     Returns:
         float `(batch, features)`, the means of the last maps of each stage, named `pooled_maps`;
         9 times `width` for three stages.
-
-    Raises:
-        BackboneError: a side of the image is a single pixel.
     """
-    if min(x.shape[1:3]) < _LEAST_SIDE:
-        raise BackboneError(
-            f"residual takes images of at least {_LEAST_SIDE}x{_LEAST_SIDE} pixels. "
-            f"Received: {x.shape[1]}x{x.shape[2]}. Set image_size, or backbone=mlp."
-        )
     x = activate(_whiten(x), config.activation, "stem")
     pooled = []
     stages = int(math.log2(max(2, min(x.shape[1:3]) / _SMALLEST_MAP)))
@@ -106,7 +96,7 @@ def _whiten(x: Any) -> Any:
     stride = 1
     while max(x.shape[1:3]) // stride > _LARGEST_MAP:
         stride *= 2
-    size = max(_LEAST_SIDE, stride)
+    size = max(2, stride)
     layer = keras.layers.Conv2D(
         2 * size * size * x.shape[-1],
         size,

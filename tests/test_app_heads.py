@@ -338,7 +338,6 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     refuse({"head_epochs": 2}, data, tmp_path, "Received: head_epochs=2, backbone=residual with r")
     refuse({"wide": True}, data, tmp_path, "wide applies to rows only")
     refuse({"members": 2}, data, tmp_path, "members applies to rows only")
-    refuse({"image_size": 1}, data, tmp_path, "at least 2x2 pixels. Received: 1x1. Set image_size")
     for path, message in (
         (row_bundle, "Only bundles of models with features have a model.keras. Give its run."),
         (tmp_path, "Give the folder of a finished run, or a bundle."),

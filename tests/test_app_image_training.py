@@ -190,6 +190,14 @@ def test_a_backbone_that_cannot_be_built_is_refused(settings, message, shapes, d
     assert not list(Path(tmp_path).rglob("config.toml"))
 
 
+@pytest.mark.parametrize("size", [(1,), (1, 64), (3, 1)])
+def test_images_of_a_single_line_of_pixels_are_trained_on(size, data, tmp_path):
+    settings = {"image_size": size, "epochs": 1, "width": 2}
+    run = train(make_config("features", settings, data=data), tmp_path, figures=False)
+    assert run.load_model().inputs[0].shape[1:3] == (size[0], size[-1])
+    assert 0 <= run.metrics["test"]["accuracy"] <= 1
+
+
 def test_whitened_patches_are_uncorrelated_and_of_equal_variance():
     random = np.random.default_rng(0)
     smooth = random.normal(size=(5000, 1, 1, 3)) + 0.3 * random.normal(size=(5000, 2, 2, 3))

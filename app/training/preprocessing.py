@@ -147,6 +147,9 @@ def adapt_to_features(
 
 def _patches(images: np.ndarray, size: int) -> np.ndarray:
     """Return a sample of the patches of images, uint8 `(patches, size, size, channels)`."""
+    # Images of a single line are as high as a patch once their border is repeated.
+    sides = [(0, max(0, size - side)) for side in images.shape[1:3]]
+    images = np.pad(images, [(0, 0), *sides, (0, 0)], mode="edge")
     count, height, width, channels = images.shape
     rows, columns = height // size, width // size
     grid = images[:, : rows * size, : columns * size]
