@@ -86,8 +86,7 @@ def image_sets() -> list[Figure]:
     best = max(row["mean_accuracy"] for row in rows.values())
     figures = [
         compare(
-            f"{recipe}: test accuracy, mean of {counted(len(row['accuracies']), 'seed')}, in "
-            f"{statistics.mean(row['minutes']):.1f} minutes",
+            f"{recipe}: test accuracy, mean of {counted(len(row['accuracies']), 'seed')}",
             row["mean_accuracy"],
             "{:.1%}",
             *(("≥", best - 0.01) if recipe == "defaults" and len(rows) > 1 else ()),
