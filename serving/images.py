@@ -360,4 +360,5 @@ def _to_eight_bits(band: Image.Image, black: float, white: float) -> Image.Image
     if band.has_transparency_data:
         paper = Image.new("RGBA", band.size, "white")
         return Image.alpha_composite(paper, band.convert("RGBA"))
-    return band
+    # Pillow converts this mode to RGB only.
+    return band.convert("RGB") if band.mode == "LAB" else band

@@ -426,3 +426,11 @@ if not child:
 assert os.waitpid(child, 0)[1] == 0
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_tiff_of_the_color_space_lab_is_read_in_gray_and_in_color(mode, tmp_path):
+    image = Image.new("RGB", (8, 8), (200, 30, 40))
+    image.convert("LAB").save(tmp_path / "lab.tif")
+    pixels = read_pixels(tmp_path / "lab.tif", color=mode == "RGB")
+    np.testing.assert_allclose(pixels, np.asarray(image.convert(mode)), atol=2)
