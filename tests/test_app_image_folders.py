@@ -15,6 +15,7 @@ from app.data.sources import absolute_source, bare_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.data.summary import report_data
 from app.errors import DataError
+from app.runs.run_folder import report_run
 from app.runs.train import load_run_data
 from serving.photographs import find_digit
 
@@ -177,6 +178,20 @@ def test_the_data_report_counts_samples_by_class_and_duplicates(folder, images):
     assert report["counts"]["train"] == {"few": 6, "many": 4}
     assert report["duplicates"] == {"validation": 0, "test": 1}
     assert report["samples"] == {"train": 10, "validation": 2, "test": 1}
+
+
+def test_equal_images_with_different_targets_are_noted(folder, images, tmp_path):
+    splits = Splits(np.arange(10), np.array([10]), np.array([11]))
+    assert report_data(load_dataset(str(folder)), splits)["notes"] == []
+    Image.fromarray(images[0]).save(folder / "many" / "one.png")
+    Image.fromarray(images[0]).save(folder / "many" / "two.png")
+    (line,) = report_data(load_dataset(str(folder)), splits)["notes"]
+    assert line == "3 images are equal to others with another target."
+    config = make_config("digits", data=str(folder))
+    notes = Notes()
+    with observed_reading(notes):
+        report_run(tmp_path / "run", config, load_dataset(str(folder)), splits)
+    assert line in notes
 
 
 def test_rows_are_duplicates_only_with_the_same_target(tmp_path):

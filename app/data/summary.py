@@ -44,7 +44,7 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "skipped": list(dataset.skipped),
         "left_out": [asdict(column) for column in dataset.left_out],
         "units": dataset.column_units | dataset.target_units,
-        "notes": list(dataset.notes),
+        "notes": [*dataset.notes, *_describe_contradictions(dataset)],
         "is_decoded_each_epoch": isinstance(dataset.inputs, ComputedArray),
     }
 
@@ -93,6 +93,18 @@ def _duplicates(dataset: Dataset, splits: Splits) -> dict[str, int]:
         name: int(np.isin(_fingerprints(dataset, indices), seen).sum())
         for name, indices in (("validation", splits.validation), ("test", splits.test))
     }
+
+
+def _describe_contradictions(dataset: Dataset) -> list[str]:
+    """Return a line if equal images have different targets, of which some must be wrong."""
+    if dataset.kind != "images":
+        return []
+    images = _fingerprints(dataset, np.arange(len(dataset.targets)))
+    _, targets = np.unique(dataset.targets, axis=0, return_inverse=True)
+    pairs = np.stack([images, targets.ravel().astype(np.uint64)], axis=1)
+    different, counts = np.unique(np.unique(pairs, axis=0)[:, 0], return_counts=True)
+    found = int(np.isin(images, different[counts > 1]).sum())
+    return [f"{found:,} images are equal to others with another target."] if found else []
 
 
 def _single(parts: Iterable[Any]) -> list[np.ndarray]:

@@ -153,6 +153,8 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
         data["rows"] = asdict(sized.rows)
     if dataset.kind == "images" and any(data["duplicates"].values()):
         tell(f"{_duplicates(data)}, which makes scores look better than they are.")
+    for line in data["notes"][len(dataset.notes) :]:  # the others were told when it was read
+        tell(line)
     return Run(folder, config, splits, data, {})
 
 
