@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_app_resume import Notes
 
 from app.config import make_config
 from app.config.reading_config import ReadingConfig
@@ -18,16 +19,6 @@ from app.errors import DataError
 from app.runs.run_folder import report_run
 from app.runs.train import load_run_data
 from serving.photographs import find_digit
-
-
-class Notes(list):
-    """Keeps what the reading says."""
-
-    def advance(self, done, total, activity):
-        pass
-
-    def note(self, line):
-        self.append(line)
 
 
 @pytest.fixture
@@ -84,11 +75,11 @@ def test_splits_without_classes_are_taken_for_classes_and_that_is_said(folder, t
         shutil.copytree(folder / name, tmp_path / "photos" / ("Train", "test")[number])
     with observed_reading(notes):
         assert load_dataset(str(tmp_path / "photos")).labels == ("Train", "test")
-        assert [note.partition(",")[0] for note in notes] == [
+        assert [note.partition(",")[0] for note in notes.lines] == [
             f"Train and test of {tmp_path / 'photos'} are taken for classes"
         ]
         load_dataset(str(folder))
-    assert len(notes) == 1
+    assert len(notes.lines) == 1
 
 
 def test_two_folders_of_a_split_are_refused(folder, tmp_path):
@@ -191,7 +182,7 @@ def test_equal_images_with_different_targets_are_noted(folder, images, tmp_path)
     notes = Notes()
     with observed_reading(notes):
         report_run(tmp_path / "run", config, load_dataset(str(folder)), splits)
-    assert line in notes
+    assert line in notes.lines
 
 
 def test_rows_are_duplicates_only_with_the_same_target(tmp_path):

@@ -65,7 +65,9 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
         test_start=sum(map(_training_end, parts)) if has_test else None,
         notes=tuple(note for part in parts for note in part.notes),
         skipped=tuple(name for part in parts for name in part.skipped),
-        files=_files_in_order(parts),
+        files=_in_order([np.array(part.files, object) for part in parts], parts).tolist()
+        if all(part.files for part in parts)
+        else (),
     )
 
 
@@ -85,7 +87,7 @@ def _check_units(first: Dataset, part: Dataset) -> None:
 def _shape_joined(part: Dataset) -> tuple[int, ...]:
     """Return the shape that samples must share; gray images can be joined with those in color."""
     shape: tuple[int, ...] = part.inputs.shape[1:]
-    return shape[:2] if len(shape) == 3 and part.kind == "images" else shape
+    return (*shape[:2], -1) if len(shape) == 3 and part.kind == "images" else shape
 
 
 def _training_end(part: Dataset) -> int:
@@ -103,15 +105,6 @@ def _renumbered(part: Dataset, labels: Sequence[str]) -> np.ndarray:
         return part.targets
     numbers: np.ndarray = np.array([labels.index(label) for label in part.labels])[part.targets]
     return numbers
-
-
-def _files_in_order(parts: Sequence[Dataset]) -> Sequence[str]:
-    """Return the files in the order of `_in_order`; empty if samples of a part have none."""
-    if not all(part.files for part in parts):
-        return ()
-    ends = [(part, _training_end(part)) for part in parts]
-    train = [file for part, end in ends for file in part.files[:end]]
-    return train + [file for part, end in ends for file in part.files[end:]]
 
 
 def _in_order(arrays: Sequence[Array], parts: Sequence[Dataset]) -> Any:

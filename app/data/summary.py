@@ -25,7 +25,7 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         how columns are read; and `is_decoded_each_epoch`, whether decoded images did not fit on the
         disk.
     """
-    parts = vars(splits)
+    parts, prints = vars(splits), _fingerprints(dataset)
     sizes = {name: len(indices) for name, indices in parts.items()}
     if dataset.stream is not None:
         sizes["train"] = dataset.stream.samples
@@ -40,11 +40,11 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "string_columns": list(dataset.string_columns),
         "counts": {name: _counts(dataset, indices) for name, indices in parts.items()},
         "missing": _missing(dataset),
-        "duplicates": _duplicates(dataset, splits),
+        "duplicates": _duplicates(prints, splits),
         "skipped": list(dataset.skipped),
         "left_out": [asdict(column) for column in dataset.left_out],
         "units": dataset.column_units | dataset.target_units,
-        "notes": [*dataset.notes, *_describe_contradictions(dataset)],
+        "notes": [*dataset.notes, *_describe_contradictions(dataset, prints)],
         "is_decoded_each_epoch": isinstance(dataset.inputs, ComputedArray),
     }
 
@@ -87,23 +87,22 @@ def _missing(dataset: Dataset) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def _duplicates(dataset: Dataset, splits: Splits) -> dict[str, int]:
-    seen = _fingerprints(dataset, splits.train)
+def _duplicates(prints: np.ndarray, splits: Splits) -> dict[str, int]:
+    seen = prints[splits.train]
     return {
-        name: int(np.isin(_fingerprints(dataset, indices), seen).sum())
+        name: int(np.isin(prints[indices], seen).sum())
         for name, indices in (("validation", splits.validation), ("test", splits.test))
     }
 
 
-def _describe_contradictions(dataset: Dataset) -> list[str]:
+def _describe_contradictions(dataset: Dataset, prints: np.ndarray) -> list[str]:
     """Return a line if equal images have different targets, of which some must be wrong."""
     if dataset.kind != "images":
         return []
-    images = _fingerprints(dataset, np.arange(len(dataset.targets)))
     _, targets = np.unique(dataset.targets, axis=0, return_inverse=True)
-    pairs = np.stack([images, targets.ravel().astype(np.uint64)], axis=1)
+    pairs = np.stack([prints, targets.ravel().astype(np.uint64)], axis=1)
     different, counts = np.unique(np.unique(pairs, axis=0)[:, 0], return_counts=True)
-    found = int(np.isin(images, different[counts > 1]).sum())
+    found = int(np.isin(prints, different[counts > 1]).sum())
     return [f"{found:,} images are equal to others with another target."] if found else []
 
 
@@ -113,21 +112,21 @@ def _single(parts: Iterable[Any]) -> list[np.ndarray]:
     return [array for arrays in split for array in arrays]
 
 
-def _fingerprints(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+def _fingerprints(dataset: Dataset) -> np.ndarray:
     """Return a hash of each sample, uint64 `(samples,)`: the input; of rows, the target as well.
 
     Rows of a few columns may well be equal by chance.
     """
     hashes = getattr(dataset.inputs, "fingerprints", None)
     if hashes is not None:
-        chosen: np.ndarray = hashes[indices]
-        return chosen
+        known: np.ndarray = hashes
+        return known
     arrays = [dataset.inputs] if dataset.codes is None else [dataset.inputs, dataset.codes]
     if dataset.kind == "rows":
         arrays.append(dataset.targets.reshape(len(dataset.targets), -1))
     rows = (
         b"".join(part.tobytes() for part in row)
-        for parts in zip(*(chunks(array, indices) for array in arrays), strict=True)
+        for parts in zip(*(chunks(array) for array in arrays), strict=True)
         for row in zip(*_single(parts), strict=True)
     )
-    return np.fromiter(map(fingerprint, rows), np.uint64, len(indices))
+    return np.fromiter(map(fingerprint, rows), np.uint64, len(dataset.targets))

@@ -102,7 +102,8 @@ def evaluate(
     )
     found: dict[str, Any] = {"baselines": baselines}
     main = compared_score(dataset.task, scores)
-    if main in baselines.get("linear", {}):
+    # Of a model that is behind, the warning says whether that may be chance.
+    if scores[main] > baselines.get("linear", {}).get(main, np.inf):
         found["lead"] = asdict(lead("linear", main))
     if dataset.task == "regression":
         found |= _evaluate_values(dataset, splits, validation, test)

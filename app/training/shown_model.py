@@ -6,8 +6,6 @@ from typing import Any
 
 import keras
 
-Callbacks = Sequence[keras.callbacks.Callback]
-
 
 class FollowStop(keras.callbacks.Callback):
     """Ends training when a callback has set `stop_training` of the model that it sees.
@@ -38,7 +36,9 @@ class FollowStop(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def shown_to(callbacks: Callbacks, shown: keras.Model, trained: keras.Model) -> Iterator[None]:
+def shown_to(
+    callbacks: Sequence[keras.callbacks.Callback], shown: keras.Model, trained: keras.Model
+) -> Iterator[None]:
     """Let `self.model` of callbacks be `shown`, with the optimizer of `trained`, inside a context.
 
     Args:
