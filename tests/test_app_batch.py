@@ -74,6 +74,23 @@ def test_a_folder_stands_for_the_files_in_it_and_a_broken_link_is_not_lost(tmp_p
     assert find_files(f"{tmp_path}/x/*") == [str(file) for file in files[:2]]
 
 
+def test_files_of_a_folder_that_the_model_cannot_read_are_passed_over_and_told(bundle, tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    Image.new("L", (28, 28)).save(folder / "a.png")
+    (folder / "list.txt").write_text("a.png\n")
+    command = ["predict", bundle, "--input", folder, "--output"]
+    status, output, error = finish(start(*command, tmp_path / "p.csv"))
+    assert (status, output) == (0, f"predicted: 1 row in {tmp_path / 'p.csv'}\n")
+    note = f"note: 1 file passed over, which the model cannot read: {folder / 'list.txt'}\n"
+    assert error == note
+    _, output, _ = finish(start(*command, tmp_path / "q.csv", "--json"))
+    assert json.loads(output)["passed_over"] == [str(folder / "list.txt")]
+    (folder / "a.png").unlink()
+    with pytest.raises(BatchError, match="must end in .png"):
+        predict(bundle, folder, tmp_path / "r.csv")
+
+
 def test_rows_with_a_variable_axis_are_read_in_pieces_that_fit_into_memory(tmp_path, row_bundle):
     np.save(tmp_path / "wide.npy", np.zeros((9, 500_000), "float32"))
     manifest = Predictor.load(row_bundle).manifest

@@ -1,4 +1,4 @@
-"""Finds the files of a job by its pattern and checks that its model can read them."""
+"""Finds the files of a job by its pattern and chooses those that its model can read."""
 
 import glob
 import importlib.util
@@ -73,20 +73,34 @@ def _is_for_job(name: str) -> bool:
     return is_file and not is_hidden(path.name)
 
 
-def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> None:
-    """Require files that the model can read.
+def choose_files(
+    wanted: str | Sequence[str], manifest: Manifest, key: str | None
+) -> tuple[list[str], list[str]]:
+    """Return the files of a job that its model can read, and those of a folder that it cannot.
+
+    People keep lists and notes beside their images, so that a folder stands for the files that the
+    model can read. A pattern or a path names a file, which is refused if the model cannot read it.
+
+    Args:
+        wanted: see `find_files`.
+        manifest: manifest of the model.
+        key: column to copy; None copies none.
 
     Raises:
-        BatchError: the model cannot read a file, or a file has no columns for `key`.
+        BatchError: there are no such files, the model cannot read one, or a file has no columns for
+            `key`.
         InputError: there are images, and the model does not accept images.
     """
+    files = find_files(wanted)
     taken = _kinds_taken(manifest)
-    wrong = [name for name in files if kind_of(name) not in taken]
-    if wrong:
+    others = [name for name in files if kind_of(name) not in taken]
+    is_folder = isinstance(wanted, str) and Path(find_data(wanted)).is_dir()
+    if others and not (is_folder and len(others) < len(files)):
         raise BatchError(
             f"Files for {manifest.name} must end in {', '.join(taken)}. "
-            f"Received: {first_few(wrong)}."
+            f"Received: {first_few(others)}."
         )
+    files = [name for name in files if kind_of(name) in taken]
     if any(kind_of(name) in IMAGE_SUFFIXES for name in files):
         image_shape(manifest)
     without = [name for name in files if kind_of(name) not in _TABLES]
@@ -94,6 +108,7 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
         raise BatchError(
             f"--key needs files with columns, {', '.join(_TABLES)}. Received: {first_few(without)}."
         )
+    return files, others
 
 
 def kind_of(name: str) -> str:

@@ -16,7 +16,7 @@ from serving.outputs import choose_output, feature_dimension
 from serving.versions import find_version
 
 from .features_file import check_target, write_features
-from .files import check_kinds, find_files, require_pyarrow
+from .files import choose_files, require_pyarrow
 from .ledger import UNFINISHED, Identity, Ledger, open_ledger, unwritable
 from .output_files import check_new, errors_path, parts_path, why_nothing
 from .parts import Finished, Part, plan_parts
@@ -73,11 +73,13 @@ class Summary:
         parts: number of files with predictions; 1 if the output is a single file.
         rows: number of predicted rows.
         failed: number of rows and files that could not be predicted.
+        passed_over: files in the folder of the input that the model cannot read.
     """
 
     parts: int
     rows: int
     failed: int
+    passed_over: tuple[str, ...] = ()
 
 
 def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
@@ -101,8 +103,7 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
             f"{describe_batch(manifest)} Call serving.Predictor with each batch."
         )
     choose_output(manifest, job.features)
-    files = find_files(job.files)
-    check_kinds(files, manifest, job.key)
+    files, others = choose_files(job.files, manifest, job.key)
     require_pyarrow([*files, str(job.output)] if job.has_file else files)
     try:
         with open_ledger(job.folder, _identity(job, folder, manifest)) as ledger:
@@ -113,7 +114,7 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
             rest = [part for part in parts if part.name not in ledger.finished]
             _predict_rest(work, rest, ledger, pool, on_progress)
             if not job.has_file:
-                return _sum_up(list(ledger.finished.values()))
+                return _sum_up(list(ledger.finished.values()), others)
             finished = [ledger.finished[part.name] for part in parts]
             failure = why_nothing(job.output, finished)
             if failure is None:
@@ -123,7 +124,7 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
         raise unwritable(job.output, error) from None
     if failure is not None:
         raise BatchError(failure)
-    return replace(_sum_up(finished), parts=1)
+    return replace(_sum_up(finished, others), parts=1)
 
 
 def _check_output(job: Job) -> None:
@@ -182,7 +183,10 @@ def _identity(job: Job, folder: Path, manifest: Manifest) -> Identity:
     }
 
 
-def _sum_up(finished: Sequence[Finished]) -> Summary:
+def _sum_up(finished: Sequence[Finished], others: Sequence[str]) -> Summary:
     return Summary(
-        len(finished), sum(part.rows for part in finished), sum(part.failed for part in finished)
+        len(finished),
+        sum(part.rows for part in finished),
+        sum(part.failed for part in finished),
+        tuple(others),
     )

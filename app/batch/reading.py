@@ -15,7 +15,7 @@ from serving.parity import Inputs, as_inputs
 
 from .arrays import read_array, read_arrays, read_images
 from .csv_tables import read_csv_table
-from .files import CSV, check_kinds, find_files, kind_of, require_pyarrow
+from .files import CSV, choose_files, kind_of, require_pyarrow
 from .parts import plan_parts
 from .rows import Rows
 
@@ -45,8 +45,7 @@ def read_files(wanted: str | Sequence[str], manifest: Manifest) -> FileInputs:
         InputError: a row cannot be read; the message says which.
         ModuleNotFoundError: a file is parquet, and pyarrow is not installed.
     """
-    files = find_files(wanted)
-    check_kinds(files, manifest, None)
+    files, _ = choose_files(wanted, manifest, None)
     require_pyarrow(files)
     threads = available_cores()
     parts = [

@@ -318,6 +318,10 @@ def _print_summary(job: "Job", summary: "Summary", quiet: bool) -> None:
         errors = f"{job.output}/errors-*.jsonl"
     if not quiet:
         typer.echo(done)
+    if summary.passed_over:
+        others = counted(len(summary.passed_over), "file")
+        named = first_few(summary.passed_over)
+        _note(f"{others} passed over, which the model cannot read: {named}", quiet)
     if summary.failed:
         what = "row or file" if summary.failed == 1 else "rows or files"
         typer.echo(f"failed:    {summary.failed:,} {what}: {errors}", err=quiet)
