@@ -1,5 +1,6 @@
 """Figures and the report: what is drawn for which targets, and that the report is complete."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -153,6 +154,16 @@ def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
     assert len({picture(path).shape for path in tmp_path.iterdir()}) == 2
     draw_dependence([], data, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_dependence_of_several_values_does_not_depend_on_their_units(tmp_path):
+    data = dataset("regression", ("length", "weight"))
+    predictions = random.random((3, 2))
+    for name, unit in (("plain", (1, 1)), ("units", (1e6, 1e-3))):
+        rows = [{"name": "x", "values": [1.0, 2.0, 3.0], "predictions": predictions * unit}]
+        scaled = dataclasses.replace(data, targets=data.targets * unit)
+        draw_dependence(rows, scaled, tmp_path / f"{name}.png")
+    assert (picture(tmp_path / "plain.png") == picture(tmp_path / "units.png")).all()
 
 
 def test_scores_by_size_are_drawn(tmp_path):

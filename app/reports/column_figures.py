@@ -58,9 +58,11 @@ def draw_dependence(dependence: Sequence[dict[str, Any]], dataset: Dataset, path
     shown = list(chosen)[:_CURVES]
     with style():
         # All panels have one scale, which shows which column matters most.
-        figure, panels = panel_grid(len(dependence), 4.2, 3.2, sharey=len(shown) == 1)
+        has_one_scale = len(shown) == 1 or _has_scales(dataset, shown)
+        figure, panels = panel_grid(len(dependence), 4.2, 3.2, sharey=has_one_scale)
         for axes, column in zip(panels, dependence, strict=True):
-            _draw_column(axes, column, shown, dataset.labels)
+            curves = _curves(np.asarray(column["predictions"])[:, shown], dataset, shown)
+            _draw_column(axes, column, curves, [dataset.labels[number] for number in shown])
         figure.supylabel(_what(dataset, shown), fontsize=10)
         if len(shown) > 1:
             handles, names = panels[0].get_legend_handles_labels()
@@ -68,20 +70,42 @@ def draw_dependence(dependence: Sequence[dict[str, Any]], dataset: Dataset, path
         save(figure, path)
 
 
+def _curves(predictions: np.ndarray, dataset: Dataset, shown: Sequence[int]) -> np.ndarray:
+    """Return several values as standard deviations from the mean target: sizes may differ widely.
+
+    Args:
+        predictions: mean predictions, float64 `(values, shown)`.
+        dataset: the samples.
+        shown: the outputs that are drawn.
+    """
+    if not _has_scales(dataset, shown):
+        return predictions
+    targets = dataset.targets[:, shown]
+    spread: np.ndarray = np.nanstd(targets, axis=0)
+    scaled: np.ndarray = (predictions - np.nanmean(targets, axis=0)) / np.where(spread, spread, 1)
+    return scaled
+
+
+def _has_scales(dataset: Dataset, shown: Sequence[int]) -> bool:
+    return dataset.task == "regression" and len(shown) > 1
+
+
 def _what(dataset: Dataset, shown: Sequence[int]) -> str:
+    if _has_scales(dataset, shown):
+        return "mean predicted value, in standard deviations\nof its targets from their mean"
     kind = "predicted value" if dataset.task == "regression" else "probability"
     return f"mean {kind}" + (f" of {short(dataset.labels[shown[0]])}" if len(shown) == 1 else "")
 
 
 def _draw_column(
-    axes: Any, column: dict[str, Any], shown: Sequence[int], labels: Sequence[str]
+    axes: Any, column: dict[str, Any], curves: np.ndarray, labels: Sequence[str]
 ) -> None:
-    values, predictions = column["values"], np.asarray(column["predictions"])
+    values = column["values"]
     are_texts = isinstance(values[0], str)
     places = range(len(values)) if are_texts else values
-    for number, (color, line) in zip(shown, distinct(len(shown), LINES), strict=True):
-        curve = predictions[:, number]
-        name = f" {short(labels[number])}"
+    styles = distinct(len(labels), LINES)
+    for label, curve, (color, line) in zip(labels, curves.T, styles, strict=True):
+        name = f" {short(label)}"
         if are_texts:
             axes.plot(places, curve, color=color, marker="o", linestyle="", label=name)
         else:
