@@ -69,6 +69,22 @@ def test_hidden_files_are_ignored(folder):
     assert len(load_dataset(str(folder)).inputs) == 12
 
 
+def test_files_that_are_no_images_by_their_names_are_passed_over_and_told(folder):
+    for name in ("notes.txt", "LABELS.XML", "old.tar.gz", "clip.mp4"):
+        (folder / "few" / name).write_bytes(b"x")
+    notes = Notes()
+    with observed_reading(notes):
+        assert len(load_dataset(str(folder)).inputs) == 12
+    assert notes.lines == [
+        f"4 files passed over in {folder}, whose names are not those of images: few/LABELS.XML, "
+        "few/clip.mp4, few/notes.txt, and 1 more."
+    ]
+    for name in ("photo", "photo.heic", "photo.0001"):  # each may be an image
+        (folder / "few" / name).write_bytes(b"x")
+    with pytest.raises(DataError, match="Received: 3 unreadable"):
+        load_dataset(str(folder))
+
+
 def test_splits_without_classes_are_taken_for_classes_and_that_is_said(folder, tmp_path):
     notes = Notes()
     for number, name in enumerate(("few", "many")):
@@ -114,6 +130,7 @@ def test_unreadable_images_are_skipped_on_request(folder):
 
 def test_an_empty_class_is_refused(folder):
     (folder / "none").mkdir()
+    (folder / "none" / "README.txt").touch()
     with pytest.raises(DataError, match="Each class must have images. Received: .*none"):
         load_dataset(str(folder))
 

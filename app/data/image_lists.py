@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from mimetypes import MimeTypes
 from pathlib import Path
 
 import numpy as np
 
 from app.errors import DataError
 from app.system.hidden_files import is_hidden
-from serving.errors import cannot_read, counted
+from serving.errors import cannot_read, counted, first_few
 from serving.images import IMAGE_SUFFIXES
 
 from .file_names import check_names
@@ -21,6 +22,8 @@ _SPLITS = {
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
 }
+# Kinds of files by their names, the same on every machine.
+_KINDS = MimeTypes()
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,15 @@ def list_image_folder(folder: Path) -> ImageList:
     """List `<folder>/<class>/<image>`, or `<folder>/<split>/<class>/<image>`.
 
     The splits are `train`, and `test` or `validation` or both. Files and folders whose names begin
-    with a dot, and those of the system, are ignored; see `is_hidden`.
+    with a dot, and those of the system, are ignored; see `is_hidden`. So are files that are no
+    images by their names, such as `notes.txt`; `reading_progress.tell` names them.
 
     Raises:
         DataError: there are fewer than two classes, the splits have different classes, or the
             images are too deep in folders.
     """
     classes = check_image_folder(folder)
+    others: list[Path] = []
     labels = [path.name for path in classes["train"]]
     paths: list[Path] = []
     targets: list[int] = []
@@ -65,13 +70,20 @@ def list_image_folder(folder: Path) -> ImageList:
         before = len(paths)
         for path in classes.get(name, ()):
             files = sorted(_visible(path), key=lambda file: file.name)
-            paths += files
-            targets += [labels.index(path.name)] * len(files)
+            images = [file for file in files if not _is_other(file)]
+            others += [file for file in files if _is_other(file)]
+            paths += images
+            targets += [labels.index(path.name)] * len(images)
         sizes.append(len(paths) - before)
     if all(any(label.lower() in names for names in _SPLITS.values()) for label in labels):
         tell(
             f"{' and '.join(labels)} of {folder} are taken for classes, since they hold images "
             "themselves. Each split has a subfolder for each class."
+        )
+    if others:
+        tell(
+            f"{counted(len(others), 'file')} passed over in {folder}, whose names are not those of "
+            f"images: {first_few([file.relative_to(folder) for file in others])}."
         )
     return ImageList(
         source=str(folder),
@@ -160,12 +172,13 @@ def _find_classes(folder: Path) -> list[Path]:
 
 
 def _has_files(folder: Path) -> bool:
-    """Return whether a class has a file; of many, the first one is enough."""
+    """Return whether a class has an image by its name; of many, the first one is enough."""
     folders = []
     for path in _visible(folder):
-        if not path.is_dir():
+        if path.is_dir():
+            folders.append(path)
+        elif not _is_other(path):
             return True
-        folders.append(path)
     if folders:
         raise DataError(
             "The subfolder of a class must hold images, not folders. "
@@ -173,6 +186,12 @@ def _has_files(folder: Path) -> bool:
             f"--data {folder}."
         )
     return False
+
+
+def _is_other(path: Path) -> bool:
+    """Return whether a file is no image by its name; one of an unknown kind may be."""
+    kind, compression = _KINDS.guess_type(str(path))
+    return compression is not None or (kind is not None and not kind.startswith("image/"))
 
 
 def _visible(folder: Path) -> Iterator[Path]:
