@@ -144,7 +144,7 @@ def their_run(
     kept = Path(tempfile.gettempdir()) / f"hornbill_cifar10_example_{seed}.keras"
     goes_on = bool(begun) and kept.exists()
     model = keras.saving.load_model(kept) if goes_on else resnet20()
-    result = begun if goes_on else {"seconds": 0.0, "epochs": 0, "accuracy": 0.0}
+    result: dict[str, Any] = begun if goes_on else {"seconds": 0.0, "epochs": 0, "accuracy": 0.0}
     split = dataset.test_start
     images = dataset.inputs[:].astype("float32") / 255
     images -= images[:split].mean(axis=0)

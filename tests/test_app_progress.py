@@ -36,16 +36,17 @@ class Clock:
 def log():
     """Return a function that logs epochs of two steps, and returns the lines."""
 
-    def run(epochs, seconds, first=0, samples=64, steps=2):
+    def run(epochs, seconds, first=0, samples=64, steps=2, work=None):
         clock, lines = Clock(), []
         with TrainingLog(lines.append, clock) as log:
             log.set_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
-            log.set_params({"steps": steps, "epochs": epochs, "samples": samples})
+            params = {"steps": steps, "epochs": epochs, "samples": samples}
+            log.set_params(params | ({"work": work} if work else {}))
             log.on_train_begin()
             for epoch in range(first, epochs):
                 log.on_epoch_begin(epoch)
                 for step in range(steps):
-                    clock.now += seconds / steps
+                    clock.now += seconds * (work[epoch] if work else 1) / steps
                     log.on_train_batch_end(step, {"loss": 0.5})
                 log.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25})
             log.on_train_end()
@@ -66,6 +67,13 @@ def test_a_log_has_a_line_for_each_epoch_with_scores_seconds_and_the_time_left(l
         "epoch 2/3  loss 0.5000  val_loss 0.2500  8.0 s  8 s left",
         "epoch 3/3  loss 0.5000  val_loss 0.2500  8.0 s",
     ]
+
+
+def test_the_time_left_is_that_of_epochs_that_take_longer(log):
+    lines = log(epochs=3, seconds=8.0, work=[0.25, 0.5, 1])
+    assert [line.partition("val_loss 0.2500  ")[2] for line in lines[-3:]] == [
+        "2.0 s  12 s left", "4.0 s  8 s left", "8.0 s",
+    ]  # fmt: skip
 
 
 def test_very_short_epochs_share_lines(log):

@@ -24,7 +24,10 @@ CHOICE_RULES = {
     "epochs": f"rows: passes until {numbers.ROWS_READ:,} rows are read, from {numbers.MIN_PASSES} "
     f"to {numbers.MAX_PASSES}; images: {numbers.EPOCHS:,} divided by the square root of their "
     f"number, but at most {numbers.IMAGES_READ:,} divided by it, from {numbers.MIN_EPOCHS} to "
-    f"{numbers.MAX_EPOCHS}; {_FROZEN}: {numbers.HEAD_EPOCHS}",
+    f"{numbers.MAX_EPOCHS}, and divided by {numbers.GROWING_TIME} with progressive_resizing; "
+    f"{_FROZEN}: {numbers.HEAD_EPOCHS}",
+    "progressive_resizing": f"true for images of at least {numbers.LEAST_SIDE} pixels with "
+    "backbone=residual",
     "repeat": f"rows: {_by_count(numbers.REPEATS, 'rows')}; {_FROZEN}: as many as give "
     f"{numbers.HEAD_STEPS:,} steps",
     "batch_size": f"rows: {_by_count(numbers.ROW_BATCH_SIZES, 'rows')}; images: "

@@ -12,7 +12,7 @@ from .run_config import RunConfig, change_config, flat_config, make_config
 
 _Number = TypeVar("_Number", int, float)
 # Settings that apply to images only, and to rows only.
-_OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
+_OF_IMAGES = ("backbone", "width", "depth", "progressive_resizing", "augmentation.")
 _OF_ROWS = (*(field.name for field in fields(ColumnsConfig)), "members", "wide")
 # Losses that label smoothing applies to.
 _SMOOTHED = ("auto", "cross_entropy")
@@ -22,6 +22,9 @@ _SMOOTHED = ("auto", "cross_entropy")
 EPOCHS = 2500
 IMAGES_READ = 375_000
 MIN_EPOCHS, MAX_EPOCHS = 8, 100
+# Smallest side of images that grow in a training, and what an epoch of it then takes of the time of
+# another, in the mean of all epochs.
+LEAST_SIDE, GROWING_TIME = 64, 0.65
 # Smallest number of training images for a width of `residual`. Processors multiply matrices fastest
 # whose sides are powers of two.
 WIDTHS = {20_000: 64, 0: 32}
@@ -219,15 +222,17 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         )
     model: Any = config.model
     size = {"image_size": tuple(shape[:2])}
+    grows = _grows(config, shape)
     if model.is_frozen and not config.training.augments:
         return size | head_defaults(config, samples)
     is_color = shape[2] == 3
     settings = flat_config(config)
-    epochs = round(min(EPOCHS / math.sqrt(samples), IMAGES_READ / samples))
-    epochs = min(max(epochs, MIN_EPOCHS), MAX_EPOCHS)
+    passes = min(EPOCHS / math.sqrt(samples), IMAGES_READ / samples)
+    epochs = round(min(max(passes, MIN_EPOCHS), MAX_EPOCHS) / (GROWING_TIME if grows else 1))
     defaults: dict[str, Any] = {
         **size,
         "epochs": epochs,
+        "progressive_resizing": grows,
         "batch_size": _for_samples(BATCH_SIZES, samples),
         # Gray images are often of writing, which nobody reads in a mirror.
         "augmentation.flip": is_color,
@@ -265,6 +270,20 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
             "augmentation.randaugment": _for_samples(RANDAUGMENT, samples),
         }
     return defaults
+
+
+def _grows(config: RunConfig, shape: Sequence[int]) -> bool:
+    """Return whether images grow in a training."""
+    model: Any = config.model
+    training: Any = config.training
+    if "progressive_resizing" not in config.given:
+        return model.backbone == "residual" and min(shape[:2]) >= LEAST_SIDE
+    if training.progressive_resizing and model.backbone != "residual":
+        raise ConfigError(
+            "progressive_resizing applies to backbone=residual only. "
+            f"Received: backbone={model.backbone}."
+        )
+    return bool(training.progressive_resizing)
 
 
 def _changed(config: RunConfig, keys: tuple[str, ...]) -> list[str]:

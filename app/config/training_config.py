@@ -203,6 +203,8 @@ class FeatureTrainingConfig(TrainingConfig):
             keeps its weights, so that a head that knows nothing yet does not spoil them.
         backbone_rate: factor of the learning rate for such a backbone afterwards (Howard & Ruder,
             2018).
+        progressive_resizing: whether images have two thirds of their sides in the first two thirds
+            of the epochs (`backbone=residual` only; Tan & Le, 2021).
         augmentation: how much augmentation changes the images of a training step.
 
     Raises:
@@ -211,6 +213,7 @@ class FeatureTrainingConfig(TrainingConfig):
 
     head_epochs: Annotated[int, AtLeast(0)] = 0
     backbone_rate: Annotated[float, Above(0)] = 0.1
+    progressive_resizing: bool = False
     augmentation: ImageAugmentationConfig = field(default_factory=ImageAugmentationConfig)
 
     @property

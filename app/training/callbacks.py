@@ -23,8 +23,8 @@ class Seconds:
 
     Attributes:
         epochs: time of the epochs, validation included.
-        steps: time of the training steps, except the first step of each process, which includes
-            compilation.
+        steps: time of the training steps, except the first step of each process, and of each size
+            of images, which includes compilation.
         waiting: part of `steps` that was spent waiting for data.
         passes: number of epochs that the steps in `steps` amount to.
     """
@@ -52,9 +52,12 @@ class Clock(keras.callbacks.Callback):
         self._epoch = self._begun = self._last = time.perf_counter()
         self._waited = self.wait.seconds
         self._left_out = 0
+        work = self.params.get("work", [])
+        if epoch and work and work[epoch] != work[epoch - 1]:
+            self._compiled = False  # another size of images
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Note the time; the clock restarts after the first step, which includes compilation."""
+        """Note the time; the clock restarts after a step that includes compilation."""
         self._last = time.perf_counter()
         if not self._compiled:
             self._compiled = True

@@ -25,6 +25,7 @@ from .optimizers import check_rate_callbacks, optimizer_callbacks
 from .own_errors import is_ours, naming_own_code
 from .own_losses import own_callback
 from .own_models import own_net
+from .progressive_resizing import GrowingImages
 from .shown_model import FollowStop, shown_to
 
 Callbacks = Sequence[keras.callbacks.Callback]
@@ -168,6 +169,9 @@ def _run_epochs(
     shown = (own_net(full) if job.is_own else None) or full
     if others:
         every.insert(-1, FollowStop(shown))  # the checkpoint stays last
+    growing = next((c for c in every if isinstance(c, GrowingImages)), None)
+    if growing is not None and len(set(growing.sides)) > 1:
+        tell(growing.describe())
     with shown_to(others, shown, trained):
         trained.fit(
             pipeline.batches,
@@ -195,11 +199,15 @@ def _callbacks(
 ) -> list[keras.callbacks.Callback]:
     """Return all callbacks in the order in which they must run: the checkpoint comes last."""
     training = job.config.training
+    growing = []
+    if job.shrink is not None:
+        growing.append(GrowingImages(job.shrink, job.model.inputs[0].shape[1:], training.epochs))
     changing = optimizer_callbacks(training.optimizer)
     if training.patience:
         changing.append(keras.callbacks.EarlyStopping("val_loss", patience=training.patience))
     return [
         *job.guards(),
+        *growing,
         NextEpoch(pipeline),
         Clock(saver.seconds, pipeline.wait),
         *saver.remember(changing),

@@ -45,6 +45,7 @@ from .model_sizes import fit_to_data, rows_beside
 from .optimizers import make_optimizer
 from .own_models import adapt_normalizations, own_layers
 from .preprocessing import adapt, adapt_to_features, prepare
+from .progressive_resizing import Shrink, for_any_size
 from .starting_weights import start_with
 from .streams import StreamModel, TargetForm
 from .two_phases import in_two_phases
@@ -79,6 +80,7 @@ class Job:
         output: what the model returns for the loss.
         arrays: prepared inputs, numeric targets, and sample weights unless all are equal.
         loss_weight: factor of the loss.
+        shrink: the layer that makes images smaller in training; None if their size stays.
 
     Raises:
         DataError: the family cannot take such data.
@@ -99,6 +101,7 @@ class Job:
         seed_everything(config.seed, is_exact=self.is_exact)
         self.config, self.splits, self.task = config, splits, dataset.task
         self.team = team or Team()
+        self.shrink = Shrink() if getattr(config.training, "progressive_resizing", False) else None
         train = np.unique(splits.train)
         self.model_config = fit_to_data(
             family_named(config.family),
@@ -281,6 +284,8 @@ class Job:
         names = filter(None, (self.member_layer, self.model_config.trained_layer))
         outputs = [model.get_layer(name).output for name in names]
         learning = keras.Model(prepared, outputs if self.member_layer else outputs[0])
+        if self.shrink is not None:
+            learning = for_any_size(learning)
         if keras.backend.backend() == "tensorflow" and not compilation.xla:  # XLA fuses it itself
             learning = with_fused_normalization(learning)
         inputs = _inputs_for(prepared)
@@ -315,7 +320,8 @@ class Job:
             streamed = StreamModel(inputs, learning(inputs))
             streamed.form = self.target_form()
             return streamed
-        augmented, shares = augment_inputs(inputs, training)
+        images = inputs if self.shrink is None else self.shrink(inputs)
+        augmented, shares = augment_inputs(images, training)
         outputs = learning(augmented)
         if shares is not None:
             outputs = keras.layers.Concatenate(dtype="float32")([outputs, shares])

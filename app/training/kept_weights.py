@@ -32,15 +32,18 @@ class KeptWeights:
         self.recent: list[Weights] = []
         self.best = math.inf
 
-    def add(self, weights: Weights, losses: Sequence[float], is_last: bool) -> None:
+    def add(
+        self, weights: Weights, losses: Sequence[float], is_last: bool, is_whole: bool = True
+    ) -> None:
         """Take note of an epoch.
 
         Args:
             weights: the model's weights at its end.
             losses: validation losses of all epochs so far; infinite without validation.
             is_last: whether training ends with it.
+            is_whole: whether it had images of full size; losses on smaller ones choose nothing.
         """
-        if not self._is_best_kept or not math.isfinite(losses[-1]):
+        if not (self._is_best_kept and is_whole) or not math.isfinite(losses[-1]):
             self.weights = weights
             return
         self.recent = [*self.recent, weights][-(self._reach + 1) :]

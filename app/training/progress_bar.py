@@ -16,13 +16,14 @@ from rich.table import Column
 from rich.text import Text
 
 from .progress_texts import describe_scores, describe_training, samples_per_step
+from .progressive_resizing import work_of
 
 
 class _Rate(ProgressColumn):
     """Shows the samples that are trained on in a second, as long as training goes on."""
 
     def render(self, task: Task) -> Text:
-        """Return the column of a task that counts steps."""
+        """Return the column of a task that counts steps, or their work."""
         per_second = (task.speed or 0) * task.fields["per_step"]
         return Text(f"{per_second:,.0f} {task.fields['kind']}/s" if per_second else "")
 
@@ -57,15 +58,18 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Name the epoch."""
-        self._epoch = epoch
+        self._epoch, self._work = epoch, work_of(self.params, epoch, epoch + 1)
+        per_step, _ = samples_per_step(self.model, self.params)
+        self._progress.update(self._task, per_step=per_step / self._work)
         self._show(epoch + 1, done=epoch, epochs=self.params["epochs"])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count the step."""
         self._training = describe_scores(logs).lstrip()
+        before = work_of(self.params, 0, self._epoch) * self.params["steps"]
         self._progress.update(
             self._task,
-            completed=self._epoch * self.params["steps"] + batch + 1,
+            completed=before + self._work * (batch + 1),
             scores=self._training + self._validation,
         )
 
@@ -85,8 +89,8 @@ class TrainingProgress(keras.callbacks.Callback):
         self._progress.update(
             self._task,
             description=f"epoch {epoch}/{epochs}",
-            completed=steps * done,
-            total=steps * epochs,
+            completed=steps * work_of(self.params, 0, done),
+            total=steps * work_of(self.params, 0, epochs),
         )
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ from .progress_texts import (
     describe_training,
     samples_per_step,
 )
+from .progressive_resizing import work_of
 
 # At most one line in this time: a run of very short epochs must not fill a log.
 _SECONDS_BETWEEN = 2.0
@@ -80,12 +81,13 @@ class TrainingLog(keras.callbacks.Callback):
         now = self._clock()
         seconds = now - self._begun
         line = f"{self._title()}{describe_scores(logs)}  {seconds:.1f} s"
-        if left := self.params["epochs"] - epoch - 1:
+        if left := work_of(self.params, epoch + 1, self.params["epochs"]):
             # The first step was compiled and does not count, unless it was the only one.
-            steps = self.params["steps"]
-            done = (epoch - (self._first or 0) + 1) * steps - 1
-            each = (now - self._steady) / done if done else seconds
-            line += f"  {describe_duration(each * left * steps)} left"
+            first = self._first or 0
+            compiled = work_of(self.params, first, first + 1) / self.params["steps"]
+            done = work_of(self.params, first, epoch + 1) - compiled
+            spent = now - self._steady if done else seconds
+            line += f"  {describe_duration(spent / (done or compiled) * left)} left"
         self._pending = line
         if now - self._written >= self._between:
             self._write_pending()
