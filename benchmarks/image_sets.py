@@ -35,7 +35,6 @@ SIDE, PER_CLASS = 96, 500
 RECIPES: dict[str, tuple[dict[str, float], dict[str, str]]] = {
     "defaults": ({}, {}),
     "twice the epochs": ({"epochs": 2}, {}),
-    "twice the width": ({"width": 2}, {}),
     "stronger augmentation": (
         {"epochs": 2},
         {
@@ -44,6 +43,7 @@ RECIPES: dict[str, tuple[dict[str, float], dict[str, str]]] = {
             "augmentation.cutmix": "1",
         },
     ),
+    "twice the width": ({"width": 2}, {}),
 }
 _HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 
