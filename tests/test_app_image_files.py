@@ -292,6 +292,14 @@ def test_what_is_read_fast_is_not_shown():
     assert file.getvalue() == "note: a line\n"
 
 
+def test_a_note_is_shown_once():
+    file = io.StringIO()
+    with ReadingProgress(Console(file=file)) as progress:
+        for line in ("a line", "another", "a line"):
+            progress.note(line)
+    assert file.getvalue() == "note: a line\nnote: another\n"
+
+
 SLOW = """
 import sys, time
 from pathlib import Path

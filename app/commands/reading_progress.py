@@ -36,6 +36,7 @@ class ReadingProgress:
         self._start = self._shown = time.monotonic()
         self._done = 0
         self._bar: Progress | None = None
+        self._noted: set[str] = set()
 
     def advance(self, done: int, total: int, activity: str = "reading images") -> None:
         """Show that `done` of `total` images or rows are done."""
@@ -64,9 +65,11 @@ class ReadingProgress:
         self._print(f"{step} …")
 
     def note(self, line: str) -> None:
-        """Show a line."""
+        """Show a line, once: trainings on parts of the data repeat what they tell."""
         self._stop()
-        self._print(f"note: {line}")
+        if line not in self._noted:
+            self._noted.add(line)
+            self._print(f"note: {line}")
 
     def _print(self, line: str) -> None:
         self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
