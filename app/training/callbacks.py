@@ -13,6 +13,8 @@ from app.data.pipelines import StreamPipeline, TrainingPipeline, Wait
 from app.errors import RunError
 from app.system.user_code import is_reference, shown_name
 
+from .progressive_resizing import work_of
+
 _FIX = "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
 _FIRST_FIX = "lower initializer_stddev, l1, l2, or the targets"
 
@@ -52,8 +54,8 @@ class Clock(keras.callbacks.Callback):
         self._epoch = self._begun = self._last = time.perf_counter()
         self._waited = self.wait.seconds
         self._left_out = 0
-        work = self.params.get("work", [])
-        if epoch and work and work[epoch] != work[epoch - 1]:
+        work, before = (work_of(self.params, now, now + 1) for now in (epoch, max(epoch - 1, 0)))
+        if work != before:
             self._compiled = False  # another size of images
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

@@ -169,9 +169,6 @@ def _run_epochs(
     shown = (own_net(full) if job.is_own else None) or full
     if others:
         every.insert(-1, FollowStop(shown))  # the checkpoint stays last
-    growing = next((c for c in every if isinstance(c, GrowingImages)), None)
-    if growing is not None and len(set(growing.sides)) > 1:
-        tell(growing.describe())
     with shown_to(others, shown, trained):
         trained.fit(
             pipeline.batches,

@@ -48,9 +48,9 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Say what is trained where, and show the bar."""
-        per_step, kind = samples_per_step(self.model, self.params)
+        self._per_step, kind = samples_per_step(self.model, self.params)
         self._task = self._progress.add_task(
-            "training", total=None, scores="", per_step=per_step, kind=kind
+            "training", total=None, scores="", per_step=self._per_step, kind=kind
         )
         line = f"training: {describe_training(self.model, self.params)}"
         self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -59,17 +59,16 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Name the epoch."""
         self._epoch, self._work = epoch, work_of(self.params, epoch, epoch + 1)
-        per_step, _ = samples_per_step(self.model, self.params)
-        self._progress.update(self._task, per_step=per_step / self._work)
+        self._done = work_of(self.params, 0, epoch) * self.params["steps"]
+        self._progress.update(self._task, per_step=self._per_step / self._work)
         self._show(epoch + 1, done=epoch, epochs=self.params["epochs"])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count the step."""
         self._training = describe_scores(logs).lstrip()
-        before = work_of(self.params, 0, self._epoch) * self.params["steps"]
         self._progress.update(
             self._task,
-            completed=before + self._work * (batch + 1),
+            completed=self._done + self._work * (batch + 1),
             scores=self._training + self._validation,
         )
 

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from app.data.reading_progress import tell
+
 # Fraction of the sides of images, but for the last third of the epochs, which has whole images.
 _FRACTION, _PARTS = 2 / 3, 3
 # Images do not become smaller than this.
@@ -46,7 +48,8 @@ class Shrink(keras.layers.Layer):
 class GrowingImages(keras.callbacks.Callback):
     """Sets the size of the images of each epoch.
 
-    It tells other callbacks the relative work of each epoch, `params["work"]`.
+    It tells other callbacks the relative work of each epoch, `params["work"]`, and the user which
+    epochs have which size.
 
     Args:
         layer: makes images smaller.
@@ -62,20 +65,21 @@ class GrowingImages(keras.callbacks.Callback):
         self.sides = [sides_of(shape[:2], fraction) for fraction in self.fractions]
         self.work = [height * width / (shape[0] * shape[1]) for height, width in self.sides]
 
-    def describe(self) -> str:
-        """Return which epochs have images of which size, in a sentence."""
-        (height, width), (last_height, last_width) = self.sides[0], self.sides[-1]
-        smaller = self.sides.count(self.sides[0])
-        return (
-            f"Images are reduced to {height}x{width} pixels in the first {smaller} of "
-            f"{len(self.sides)} epochs (progressive_resizing), and have {last_height}x{last_width} "
-            "in the others."
-        )
-
     def set_params(self, params: dict[str, Any]) -> None:
         """Add the work of each epoch to the parameters, which all callbacks share."""
         super().set_params(params)
         params["work"] = self.work
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Tell which epochs have images of which size, unless all have the same."""
+        (height, width), (last_height, last_width) = self.sides[0], self.sides[-1]
+        if self.sides[0] != self.sides[-1]:
+            smaller = self.sides.count(self.sides[0])
+            tell(
+                f"Images are reduced to {height}x{width} pixels in the first {smaller} of "
+                f"{len(self.sides)} epochs (progressive_resizing), and have "
+                f"{last_height}x{last_width} in the others."
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Set the size; steps are traced again for another one."""
