@@ -294,8 +294,7 @@ def test_a_photograph_is_dropped_where_a_digit_would_be_drawn(color_client, open
         float(text.strip("%")) for text in page.locator("#bars td:last-child").all_inner_texts()
     ]
     assert shares == pytest.approx([100 * p for p in response["probabilities"]], abs=0.06)
-    page.locator("#model").select_option("digits")
-    expect(page.locator("#drawing")).to_be_visible()
+    choose_model(page, "digits")
     expect(page.locator("#photo")).to_be_hidden()
     expect(page.locator("#mattered")).to_be_hidden()
 
@@ -489,9 +488,15 @@ def test_a_sample_image_is_predicted_with_a_click(client, open_page):
     expect(sample).to_have_attribute("aria-pressed", "false")
 
 
+def choose_model(page, name):
+    """Choose a model, and wait until the page has its input and its samples."""
+    page.locator("#model").select_option(name)
+    expect(page.locator("#cells" if name == "softmax" else "#drawing")).to_be_visible()
+
+
 def open_rows(open_page, client, **options):
     page = open_page(client, **options)
-    page.locator("#model").select_option("softmax")
+    choose_model(page, "softmax")
     expect(page.locator("#label")).to_have_text("setosa")  # of the first sample
     return page
 
@@ -530,7 +535,7 @@ def test_the_request_can_be_copied_and_run(program, client, open_page, tmp_path)
     page = open_rows(open_page, client)
     page.locator(f"#{program}").click()
     assert "setosa" in run_code(page, tmp_path, program)
-    page.locator("#model").select_option("digits")
+    choose_model(page, "digits")
     page.get_by_role("button", name="Sample 2").click()
     label, _ = expect_prediction(page)
     with page.expect_download() as download:
@@ -559,10 +564,12 @@ def test_nothing_moves_and_nothing_overlaps(name, client, open_page):
     for width in (360, 768, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         page.reload()
-        page.locator("#model").select_option(name)
+        choose_model(page, name)
         shown = []
         for number in (1, 3, 8):
-            page.get_by_role("button", name=f"Sample {number}").click()
+            sample = page.get_by_role("button", name=f"Sample {number}")
+            sample.click()
+            expect(sample).to_have_attribute("aria-pressed", "true")
             expect(page.locator("#latency")).to_contain_text("round trip")
             shown.append(page.evaluate(BOXES))
         assert shown[0]["places"] == shown[1]["places"] == shown[2]["places"]
