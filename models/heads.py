@@ -1,6 +1,7 @@
 """Heads: the output layers on top of the features, for classification and regression."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -37,6 +38,9 @@ class BothClasses(keras.layers.Layer):
         return ops.concatenate([1.0 - probability, probability], axis=-1)
 
 
+# float32 holds no smaller positive numbers at full precision, and for p near 1 it leaves 1 - p at
+# most 24 bits.
+_SMALLEST, _SMALLEST_REST = 1e-37, 2.0**-25
 # Layers of logits, and those between them and the probabilities.
 _OF_LOGITS = (
     keras.layers.Dense,
@@ -185,6 +189,34 @@ def scale_logits(
         is_single = weights[1].shape[-1] == 1 and len(added) == 2  # the logit of the second class
         weights[1] = weights[1] + (added[1] - added[0] if is_single else added)
     operation.set_weights(weights)
+
+
+def scale_probabilities(
+    model: keras.Model, output: str, temperature: float, bias: Sequence[float], are_classes: bool
+) -> keras.Model:
+    """Return a model with layers behind an output that scale its logits, as `scale_logits` does.
+
+    Probabilities of any layer can be scaled in this way: their logarithms are logits of classes,
+    and the logarithms of their odds are logits of labels.
+
+    Args:
+        model: functional model with a dict of outputs.
+        output: name of an output of probabilities, `(batch, classes or labels)`.
+        temperature: divisor above 0.
+        bias: what is added to the divided logit of each class or label.
+        are_classes: whether probabilities sum to 1, rather than being those of labels.
+    """
+    probabilities = model.output[output]
+    logits = ops.log(ops.maximum(probabilities, _SMALLEST))
+    if not are_classes:
+        logits -= ops.log(ops.maximum(1.0 - probabilities, _SMALLEST_REST))
+    before = sum(layer.name.startswith(f"scaled_{output}") for layer in model.layers)
+    name = f"scaled_{output}_{before}" if before else f"scaled_{output}"
+    offset = [float(value) for value in bias]
+    scaled = keras.layers.Rescaling(1 / temperature, offset, name=f"logits_of_{name}")(logits)
+    last = keras.layers.Softmax if are_classes else partial(keras.layers.Activation, "sigmoid")
+    outputs = {**model.output, output: last(name=name)(scaled)}
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def _head(features: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:

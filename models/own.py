@@ -58,8 +58,13 @@ def head_of(net: keras.Model) -> str:
 
 
 def units_of(net: keras.Model) -> int:
-    """Return the number of units of the output that is compared with the targets."""
+    """Return the number of units of the output that is compared with the targets.
+
+    Raises:
+        OwnModelError: see `head_of`.
+    """
     _, output = _main_output(net)
+    _require_rows(output)
     return int(output.shape[1]) if len(output.shape) > 1 else 1
 
 
@@ -103,18 +108,21 @@ def add_head(
     outputs = _apply(net, taken)
     name, _ = _main_output(net)
     raw = outputs[name] if isinstance(outputs, dict) else keras.tree.flatten(outputs)[0]
+    _require_rows(raw)
     if len(raw.shape) == 1:
         raw = keras.layers.Reshape((1,), name="unit")(raw)
-    if len(raw.shape) != 2 or raw.shape[1] is None:
-        raise OwnModelError(
-            f"The output of the model must be (batch, units). Received: {raw.shape}."
-        )
     raw = keras.layers.Activation("linear", dtype="float32", name=RAW_OUTPUTS)(raw)
-    activation = activation_of(raw) or _measured(keras.Model(inputs, raw))
+    activation = activation_of(raw) or _measured(net, name)
     named = {_HEADS[targets.task][0]: _HEADS[targets.task][1](raw, activation, targets)}
     if isinstance(outputs, dict) and "features" in outputs and len(outputs["features"].shape) == 2:
         named["features"] = keras.layers.Identity(name="features", dtype="float32")(
             outputs["features"]
+        )
+    taken_names = {*named, net.name, RAW_OUTPUTS, "second_class", "unit"} & set(shapes)
+    if rows is None and taken_names:
+        raise OwnModelError(
+            "An input must not have the name of an output, or of the model. "
+            f"Received: {', '.join(sorted(taken_names))}. Rename it in the data and in the model."
         )
     return keras.Model(inputs, named, name="own_model")
 
@@ -228,22 +236,30 @@ def _shown(tensors: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {t.dtype} {tuple(t.shape)}" for name, t in tensors.items())
 
 
-def _measured(model: keras.Model) -> str:
+def _require_rows(output: Any) -> None:
+    if len(output.shape) > 2 or output.shape[1:] == (None,):
+        raise OwnModelError(
+            f"The output of the model must be (batch, units). Received: {output.shape}."
+        )
+
+
+def _measured(net: keras.Model, name: str) -> str:
     """Return the last activation of a model whose inside is unknown, by outputs for some inputs."""
     random = np.random.default_rng(0)
-    arrays = [
-        random.normal(0, 3, (32, *[n or 8 for n in tensor.shape[1:]])).astype("float32")
-        for tensor in model.inputs
-    ]
-    tensors = [
-        keras.ops.cast(array, tensor.dtype)
-        for array, tensor in zip(arrays, model.inputs, strict=True)
-    ]
-    packed = keras.tree.pack_sequence_as(model.input, tensors)
-    outputs = keras.ops.convert_to_numpy(model(packed))
-    if outputs.min() < 0 or outputs.max() > 1:
+
+    def some(tensor: Any) -> Any:
+        shape = (32, *[n or 8 for n in tensor.shape[1:]])
+        # Whole numbers may be ids, of which the model may know few.
+        is_whole = "int" in tensor.dtype
+        array = random.integers(0, 2, shape) if is_whole else random.normal(0, 3, shape)
+        return keras.ops.convert_to_tensor(array, tensor.dtype)
+
+    outputs = _apply(net, [some(tensor) for tensor in net.inputs])
+    found = outputs[name] if isinstance(outputs, dict) else keras.tree.flatten(outputs)[0]
+    values = keras.ops.convert_to_numpy(found).reshape(32, -1)
+    if values.min() < 0 or values.max() > 1:
         return "linear"
-    is_softmax = outputs.shape[1] > 1 and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)
+    is_softmax = values.shape[1] > 1 and np.allclose(values.sum(axis=1), 1, atol=1e-3)
     return "softmax" if is_softmax else "sigmoid"
 
 
@@ -289,10 +305,12 @@ _HEADS: dict[str, tuple[str, _Head]] = {
 def _require_units(units: int, targets: Targets) -> None:
     if units != targets.count:
         also = " (or one, for two classes)" if targets.count == 2 else ""
+        is_single = units == 1 and targets.task == "multiclass"
+        numbers = " To predict numbers: --set head=linear." if is_single else ""
         raise OwnModelError(
             f"The model must end with an output for each of the {targets.count} "
             f"{_TASKS[targets.task]}{also}. Received: {units}. A function can take their number as "
-            "the argument num_classes or num_outputs."
+            f"the argument num_classes or num_outputs.{numbers}"
         )
 
 

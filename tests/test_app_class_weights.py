@@ -3,6 +3,7 @@
 import json
 import re
 
+import keras
 import numpy as np
 import pytest
 from scipy.special import expit, logit, softmax
@@ -208,6 +209,39 @@ def test_the_class_wise_error_sees_what_the_usual_one_does_not():
     targets = np.array([0] * 70 + [2] * 30)
     assert calibration_error(probabilities, targets) == pytest.approx(0, abs=1e-9)
     assert classwise_calibration_error(probabilities, targets) == pytest.approx(0.6 / 3)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Undivided(keras.layers.Layer):
+    """Ends a model in a way that only its author knows."""
+
+    def call(self, x):
+        return 1.0 * x
+
+
+@pytest.mark.parametrize("ends", ["without a bias", "in a layer of its own", "in one unit"])
+def test_probabilities_of_any_last_layer_are_those_of_the_data(ends, weighted, tmp_path):
+    inputs = keras.Input((2,))
+    x = keras.layers.Normalization()(inputs)
+    if ends == "without a bias":
+        x = keras.layers.Dense(8, activation="relu")(x)
+        x = keras.layers.Dense(2, use_bias=False)(x)
+    elif ends == "in one unit":
+        x = Undivided()(keras.layers.Dense(1)(x))
+    else:
+        x = Undivided()(keras.layers.Dense(2)(x))
+    settings = {"class_weight": "balanced", "target": "kind", "epochs": 16}
+    own = keras.Model(inputs, x)
+    data = weighted.config.data
+    run = train(settings, tmp_path / "runs", figures=False, model=own, data=data)
+    predictor = Predictor.load(_export(tmp_path, run))
+    dataset = load_run_data(run.config)
+    rows, classes = dataset.inputs[run.splits.test], dataset.targets[run.splits.test]
+    predicted = predictor.predict(rows)
+    assert predicted.probabilities[:, 1].mean() == pytest.approx(classes.mean(), abs=0.03)
+    assert classwise_calibration_error(predicted.probabilities, classes) < 0.05
+    found = np.mean([label == "yes" for label in predicted.labels])
+    assert 1.5 * classes.mean() < found < 0.6  # balanced weights find more than there are
 
 
 def test_of_many_classes_the_largest_relative_to_its_threshold_is_predicted():

@@ -13,7 +13,9 @@ from app.errors import ConfigError, RunError
 from app.runs import read_run, resume, train
 from app.runs.run_folder import publish_results, read_environment
 from app.system.signals import Interrupted
+from app.training import checkpoint
 from serving.bundle import KERAS_MODEL
+from serving.errors import HornbillError
 
 FAST = {"figures": False, "repeat": 1}
 
@@ -136,6 +138,26 @@ def test_an_interrupted_run_can_be_given_more_epochs_and_another_rate(tmp_path):
     ]
     assert len(history(run).splitlines()) == 5
     assert read_run(folder).config.training.optimizer.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_fewer_epochs_than_were_trained_are_refused_and_nothing_changes(
+    is_finished, short, copy, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN", 0)
+    if is_finished:
+        folder = copy(short)
+        with pytest.raises(Interrupted):
+            resume(folder, [StopAt(3, interrupt)], settings={"epochs": 5})
+    else:
+        with pytest.raises(Interrupted):
+            train(make_config("softmax", FAST | {"epochs": 5}), tmp_path, [StopAt(3, interrupt)])
+        (folder,) = tmp_path.glob("softmax/*")
+    before = {path.name: path.read_bytes() for path in folder.glob("*.toml")}
+    with pytest.raises(HornbillError, match="epochs=2 for 3 trained epochs"):
+        resume(folder, settings={"epochs": 2})
+    assert {path.name: path.read_bytes() for path in folder.glob("*.toml")} == before
+    assert len(history(resume(folder)).splitlines()) == 1 + 5
 
 
 def test_a_run_that_stopped_early_goes_on_with_more_patience(tmp_path):

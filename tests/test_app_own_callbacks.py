@@ -61,6 +61,56 @@ def test_a_callback_sees_the_users_model_with_its_weights_of_the_moment(tmp_path
     np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-6)
 
 
+class Logs(keras.callbacks.Callback):
+    """Adds a rate to the logs of each epoch, and a score to those of the third."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["lr"] = np.float32(0.5)
+        if epoch == 2:
+            logs["f1"] = keras.ops.convert_to_tensor([0.25])
+
+
+def test_what_callbacks_add_to_the_logs_is_in_the_history_and_drawn(tmp_path):
+    run = train({"epochs": 4}, tmp_path, [Logs()], model=build, data="iris")
+    lines = (run.folder / "history.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    rows = [dict(zip(names, line.split(","), strict=True)) for line in lines[1:]]
+    assert [row["lr"] for row in rows] == ["0.5"] * 4
+    assert [row["f1"] for row in rows] == ["", "", "0.25", ""]
+    assert (run.folder / "figures" / "learning_curves.png").is_file()
+
+
+def test_a_run_that_goes_on_with_another_callback_keeps_its_history(tmp_path):
+    run = run_with(tmp_path, epochs=2, **{"optimizer.schedule": "constant"})
+    before = (run.folder / "history.csv").read_text().splitlines()
+    more = resume(run.folder, [Logs()], settings={"epochs": 4})
+    after = (more.folder / "history.csv").read_text().splitlines()
+    assert [line.rstrip(",") for line in after[1:3]] == before[1:]
+    assert len(after) == 5
+
+
+def test_what_callbacks_add_to_the_logs_must_be_numbers(tmp_path):
+    def add(epoch, logs):
+        logs["phase"] = "warm"
+
+    message = "may add numbers to the logs. Received: phase='warm' after epoch 1"
+    with pytest.raises(OwnCodeError, match=message):
+        run_with(tmp_path, keras.callbacks.LambdaCallback(on_epoch_end=add))
+
+
+def test_weights_that_a_callback_restores_at_the_end_are_kept(tmp_path):
+    stop = keras.callbacks.EarlyStopping(
+        "val_loss", patience=1, mode="max", restore_best_weights=True
+    )
+    run = run_with(tmp_path, stop, epochs=9)
+    assert stop.best_epoch == 0  # the loss falls, and the largest counts as the best
+    own = build()
+    own.set_weights(stop.best_weights)
+    expected = keras.ops.softmax(own.predict(X[:5], verbose=0))
+    whole = run.load_model().predict(X[:5].astype("float32"), verbose=0)["probabilities"]
+    np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_a_callback_of_a_family_sees_the_model_from_raw_inputs(tmp_path):
     best = tmp_path / "best.keras"
     config = make_config("softmax", {"epochs": 2})

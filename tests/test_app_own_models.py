@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -19,6 +20,7 @@ from app.bundles.export_run import export_run
 from app.config.families import family_named
 from app.config.keras_names import KERAS_LOSSES, KERAS_METRICS
 from app.config.run_config import flat_config, make_config
+from app.data.frames import data_on_disk
 from app.data.shards import Shard
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
@@ -33,6 +35,7 @@ from app.training.losses import make_loss, make_metric, numeric_targets, trained
 from app.training.own_losses import own_loss, own_metric
 from app.training.own_models import build_with_head, builder_of, decide_head, save_untrained
 from app.tuning.definition import make_definition
+from app.tuning.search import tune
 from export import ExportOptions
 from models.graph import activation_of
 from serving import Predictor
@@ -106,6 +109,11 @@ def relus():
 def sequence():
     net = [keras.Input((4,)), layers.Reshape((2, 2)), layers.Dense(3)]
     return keras.Sequential(net)
+
+
+def tokens():
+    inputs = keras.Input((None,))
+    return keras.Model(inputs, layers.Dense(3)(layers.Embedding(50, 4)(inputs)))
 
 
 def two_outputs():
@@ -328,6 +336,7 @@ def test_pipelines_are_streamed_and_resumed_by_their_function(code, tmp_path):
         ("sigmoids", "must end with softmax or logits. Received: 3 outputs of sigmoid"),
         ("relus", "must end with softmax or logits. Received: 3 outputs of relu"),
         ("sequence", r"must be \(batch, units\). Received: \(None, 2, 3\)"),
+        ("tokens", r"must be \(batch, units\). Received: \(None, None, 3\)"),
         ("two_outputs", r"must have one output.* Received: \(None, 3\), \(None, 2\)"),
         ("five_columns", r"inputs float32 \(None, 4\). Received: .* input float32 \(None, 5\)"),
         ("unsaved", "Keras must be able to save the model. Received: .*get_config"),
@@ -462,6 +471,10 @@ GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.in
         (lambda: ([[1, 2], [3]], [0, 1]), "x must be an array of one shape"),
         (lambda: [X], "data must be a source, arrays .* Received: a list of 1 parts"),
         (lambda: (X / 0, Y), "must be finite. Received: x with NaN or infinity in sample 0"),
+        (
+            lambda: ({"a": np.where(np.arange(4) == 2, np.nan, X), "b": X}, Y),
+            "must be finite. Received: a with NaN or infinity in sample 0. Fill what is missing",
+        ),
         (lambda: (X, Y - 1), "whole numbers from 0 on. Received: -1"),
         (lambda: (X[:0], Y[:0]), "must hold samples. Received: none"),
         (lambda: (X, 0 * Y), "none of '1'. Number the classes from 0 without gaps, at least two"),
@@ -476,6 +489,75 @@ def test_data_that_cannot_be_used_is_told_before_training(code, data, message, t
         quick(net(code, "build"), data(), tmp_path / "runs")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_data_that_a_function_names_stays_where_it_is(code, tmp_path):
+    table = tmp_path / "table.csv"
+    lines = ["a,b,kind", *(f"{x[0]},{x[1]},{'abc'[y]}" for x, y in zip(X, Y, strict=True))]
+    table.write_text("\n".join(lines) + "\n")
+    (tmp_path / "hornbill_path.py").write_text(f"def path():\n    return {str(table)!r}\n")
+    data = f"{tmp_path}/hornbill_path.py:path"
+
+    def interrupt(epoch, logs):
+        raise KeyboardInterrupt
+
+    config = make_config("softmax", {"epochs": 1, "target": "kind"}, data=data)
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "runs", [stop])
+    assert table.read_text().splitlines() == lines
+    run = train(replace(config, data=table), tmp_path, figures=False)
+    assert run.config.data == str(table)
+    assert table.exists()
+
+
+def test_a_search_takes_what_a_function_returns(code, tmp_path):
+    settings = {"data": f"{code}/hornbill_data.py:arrays", "epochs": 1}
+    declared = {"optimizer.learning_rate": "log:1e-3..1"}
+    found = tune(make_definition("softmax", declared, {"trials": 1}, settings=settings), tmp_path)
+    assert len(found.search.rows) == 1
+    (folder,) = tmp_path.glob("softmax/*")
+    assert found.refit.config.data == str(folder / "arrays")
+    settings["data"] = f"{code}/hornbill_data.py:pipelines"
+    with pytest.raises(DataError, match="splits its data itself. Received: pipelines for train"):
+        tune(make_definition("softmax", declared, {"trials": 1}, settings=settings), tmp_path)
+
+
+def test_images_are_read_again_at_the_size_of_the_model(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 12, 12), np.uint8)
+    targets = np.arange(40) % 2
+    arrays = {"x_train": images[:30], "y_train": targets[:30]}
+    np.savez(tmp_path / "i.npz", **arrays, x_test=images[30:], y_test=targets[30:])
+    inputs = keras.Input((20, 16, 1))
+    x = keras.layers.Flatten()(inputs)
+    own = keras.Model(inputs, keras.layers.Dense(2)(x))
+    run = quick(own, str(tmp_path / "i.npz"), tmp_path, epochs=1)
+    assert read_run(run.folder).config.reading.image_size == (20, 16)
+    assert resume(run.folder, settings={"epochs": 2}).is_finished
+    bundle = export_run(run.folder, tmp_path / "dist", options=ExportOptions(int8="never"))
+    assert Predictor.load(bundle).manifest.inputs[0].shape[1:] == (20, 16, 1)
+
+
+def test_vectors_of_one_length_are_samples_rather_than_batches(tmp_path):
+    from app.data.own_data import write_own_data
+
+    x = X.astype(np.float32)
+    write_own_data(tf.data.Dataset.from_tensor_slices((x, x)), tmp_path)
+    dataset = load_dataset(str(tmp_path), task="regression")
+    assert dataset.inputs.shape == dataset.targets.shape == (150, 4)
+
+
+def test_a_pipeline_of_unknown_sizes_goes_on(code, tmp_path):
+    def unknown(data):
+        return tf.data.Dataset.from_generator(lambda: iter(data), output_signature=GROWING)
+
+    pipelines = {name: unknown(part) for name, part in parts().items()}
+    settings = {"callbacks": net(code, "Stop"), "epochs": 3}
+    with pytest.raises(OwnCodeError, match="Stop in epoch 2"):
+        quick(net(code, "build"), pipelines, tmp_path, **settings)
+    (folder,) = (tmp_path / "hornbill_net").iterdir()
+    with pytest.raises(OwnCodeError, match="Stop in epoch 2"):
+        resume(folder, data=pipelines)
 
 
 def test_a_generator_without_end_is_stopped(tmp_path):
@@ -567,10 +649,8 @@ def test_the_last_activation_and_the_targets_decide_the_head(
     def build():
         return dense(units, activation)
 
-    from app.data.frames import data_on_disk
-
-    with data_on_disk((X, TARGETS[targets])) as (source, _):
-        model, config, dataset, _ = with_head(build, source)
+    with data_on_disk((X, TARGETS[targets])) as found:
+        model, config, dataset, _ = with_head(build, found.source)
         assert dataset.task == task
         output = trained_output(model, "raw_outputs", task)
         assert (output.units, output.activation) == (units, logits)
@@ -713,6 +793,49 @@ def test_a_subclassed_model_and_an_unbuilt_one_get_the_inputs_of_the_data():
         assert (output.units, output.activation) == (3, "")
 
 
+class Tokens(keras.Model):
+    """Takes the ids of four tokens, and returns probabilities."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = keras.layers.Embedding(5, 4)
+        self.flat = keras.layers.Flatten()
+        self.dense = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, x):
+        return self.dense(self.flat(self.embedding(x)))
+
+
+def test_the_head_of_a_subclassed_model_of_tokens_or_texts_is_measured(tmp_path):
+    ids = np.random.default_rng(0).integers(0, 5, (150, 4))
+    with data_on_disk((ids, Y)) as found:
+        model, *_ = with_head(Tokens, found.source)
+    assert trained_output(model, "raw_outputs", "multiclass").activation == ""  # probabilities
+    table = tmp_path / "table.csv"
+    rows = [f"{x[0]},{'uv'[n % 2]},{'abc'[y]}" for n, (x, y) in enumerate(zip(X, Y, strict=True))]
+    table.write_text("\n".join(["a,text,kind", *rows]) + "\n")
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model, *_ = with_head(Net, str(table), target="kind")
+    assert trained_output(model, "raw_outputs", "multiclass").activation == "softmax"  # logits
+
+
+@pytest.mark.parametrize("name", ["probabilities", "raw_outputs"])
+def test_an_input_with_the_name_of_an_output_is_told(name, tmp_path):
+    inputs = {key: keras.Input((4,), name=key) for key in (name, "b")}
+    joined = keras.layers.Concatenate()(list(inputs.values()))
+    own = keras.Model(inputs, keras.layers.Dense(3)(joined))
+    with pytest.raises(ConfigError, match=f"the name of an output.* Received: {name}. Rename"):
+        quick(own, ({name: X, "b": X}, Y), tmp_path)
+
+
 def test_a_normalization_that_reads_the_inputs_is_adapted_to_the_training_split(tmp_path):
     def build():
         return layers_from(
@@ -749,6 +872,34 @@ def test_whole_numbers_can_be_values(code, tmp_path):
     table.write_text("x,rings\n" + "\n".join(f"{n},{n % 25 + n // 70}" for n in range(71)))
     with pytest.raises(DataError, match="leave rare classes out. To predict numbers instead of"):
         quick(net(code, "build"), str(table), tmp_path / "runs", target="rings")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "task", "name"),
+    [
+        (("no", "yes"), "multiclass", "probabilities"),
+        (("0", "1"), "multiclass", "probabilities"),
+        (("3", "5", "8"), "regression", "values"),
+    ],
+)
+def test_a_single_unit_is_for_two_classes_or_for_numbers(kinds, task, name, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("x,y\n" + "\n".join(f"{n},{kinds[n % len(kinds)]}" for n in range(60)))
+    own = layers_from(keras.Input((1,)), keras.layers.Dense(1))
+    model, _, dataset, _ = with_head(lambda: own, str(table), target="y")
+    assert dataset.task == task
+    assert list(model.output) == [name]
+
+
+def test_a_function_of_the_inputs_that_ends_in_one_unit_is_told_how_to_predict_numbers(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("x,y\n" + "\n".join(f"{n},{n % 5}" for n in range(60)))
+
+    def build(input_shape):
+        return layers_from(keras.Input(input_shape), keras.layers.Dense(1))
+
+    with pytest.raises(ConfigError, match="each of the 5 classes. Received: 1. .*--set head=linea"):
+        quick(build, str(table), tmp_path, target="y")
 
 
 def test_a_table_is_looked_for_in_the_folders_of_data(code, tmp_path, monkeypatch):

@@ -669,8 +669,8 @@ def test_parquet_and_data_frames_are_read_like_csv(read, tmp_path):
     expected = read(FRAME.to_csv(index=False).encode(), keep=("color",))
     pq.write_table(pa.Table.from_pandas(FRAME), tmp_path / "table.parquet")
     from_parquet = read(tmp_path / "table.parquet", keep=("color",))
-    with data_on_disk(FRAME) as (path, _):
-        from_frame = read(type(tmp_path)(path), keep=("color",))
+    with data_on_disk(FRAME) as found:
+        from_frame = read(Path(found.source), keep=("color",))
     for dataset in (from_parquet, from_frame):
         assert dataset.row_format == expected.row_format
         assert dataset.sha256() == expected.sha256()
@@ -695,8 +695,8 @@ def test_a_data_frame_of_lists_or_durations_is_refused_unless_they_are_dropped(v
     message = r"texts, truth values or dates. Received: x=.*Convert the column, or drop it: drop=x"
     with pytest.raises(DataError, match=message), data_on_disk(frame):
         pass
-    with data_on_disk(frame, ("x",)) as (path, _):
-        assert read(Path(path), drop=("x",)).columns == ("y",)
+    with data_on_disk(frame, ("x",)) as found:
+        assert read(Path(found.source), drop=("x",)).columns == ("y",)
 
 
 def test_a_data_frame_of_polars_is_read_like_one_of_pandas(read):
@@ -712,15 +712,15 @@ def test_a_data_frame_of_polars_is_read_like_one_of_pandas(read):
             "kind": ["a", "b", "b"] * 10,
         }
     )
-    with data_on_disk(frame) as (path, _):
-        dataset = read(Path(path), keep=("color", "when"))
+    with data_on_disk(frame) as found:
+        dataset = read(Path(found.source), keep=("color", "when"))
     columns = dataset.row_format.columns
     assert {column.name: column.kind for column in columns} == {
         "when": "date", "day": "date", "flag": "boolean", "count": "number", "size": "number",
         "color": "text",
     }  # fmt: skip
-    with data_on_disk(frame.to_pandas(use_pyarrow_extension_array=False)) as (path, _):
-        assert read(Path(path), keep=("color", "when")).sha256() == dataset.sha256()
+    with data_on_disk(frame.to_pandas(use_pyarrow_extension_array=False)) as found:
+        assert read(Path(found.source), keep=("color", "when")).sha256() == dataset.sha256()
 
 
 def test_an_error_names_the_first_line_of_a_record_of_several(read):

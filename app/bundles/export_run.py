@@ -55,7 +55,7 @@ from export import (
 from export.samples import spread
 from export.steps import begin_step
 from models.config import OwnModelConfig
-from models.heads import scale_logits
+from models.heads import scale_logits, scale_probabilities
 from serving.decisions import WEIGHTED, decide
 from serving.manifest import (
     TASKS,
@@ -133,7 +133,7 @@ def export_run(  # noqa: PLR0913 - most have a default
         if dataset.task == "regression":
             facts = _with_values(facts, model, run, dataset)
         else:
-            facts, predictions = _calibrated(model, facts, run, dataset, Path(figures))
+            model, facts, predictions = _calibrated(model, facts, run, dataset, Path(figures))
             facts = _with_thresholds(facts, rule, predictions, run, dataset, Path(figures))
         if target_accuracy is not None:
             facts = replace(
@@ -164,11 +164,12 @@ def _compared_with(run: Run, options: ExportOptions) -> ExportOptions:
 
 def _calibrated(
     model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset, folder: Path
-) -> tuple[ModelFacts, tuple[np.ndarray, np.ndarray]]:
+) -> tuple[keras.Model, ModelFacts, tuple[np.ndarray, np.ndarray]]:
     """Scale the model's logits, so that probabilities are those of the training split.
 
     Returns:
-        The updated facts, and the new predictions for the validation and test splits.
+        The scaled model, the updated facts, and the new predictions for the validation and test
+        splits.
     """
     splits = run.splits
     known = dataset.targets[splits.validation]
@@ -185,10 +186,7 @@ def _calibrated(
         found = fit_scaling(validation, known, expected)
         if found.is_needless:
             break
-        try:
-            scale_logits(model, "probabilities", found.temperature, found.bias.tolist())
-        except ValueError:  # a user's model may end in any layer
-            break
+        model = _scaled(model, found, are_classes=dataset.task == "multiclass")
         scaling = scaling.then(found)
         validation, after = predict()
     targets = dataset.targets[splits.test]
@@ -200,7 +198,17 @@ def _calibrated(
         calibration=record_calibration(scaling, splits, targets, before, after),
         figures=_with_figure(facts.figures, path),
     )
-    return changed, (validation, after)
+    return model, changed, (validation, after)
+
+
+def _scaled(model: keras.Model, scaling: Scaling, are_classes: bool) -> keras.Model:
+    """Return a model with scaled logits: in the weights of its last layer, where that is known."""
+    factors = "probabilities", scaling.temperature, scaling.bias.tolist()
+    try:
+        scale_logits(model, *factors)
+    except ValueError:  # a user's model may end in any layer
+        return scale_probabilities(model, *factors, are_classes)
+    return model
 
 
 def _with_figure(figures: Sequence[Path], path: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,31 @@ from .source_kinds import OWN_ARRAYS, is_code
 FRAME = "DataFrame.csv"
 
 
+@dataclass(frozen=True)
+class DataOnDisk:
+    """A data source that can be read from disk.
+
+    Attributes:
+        source: its name, or the path of a file or folder.
+        stream: the training pipeline, if there is one.
+        is_written: whether file or folder were written from data of Python, and are removed at the
+            end; otherwise they are the user's own.
+    """
+
+    source: str
+    stream: Stream | None = None
+    is_written: bool = False
+
+
 @contextlib.contextmanager
-def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[tuple[Any, Stream | None]]:
-    """Yield a data source; one of Python as the path of a file or folder, removed at the end.
+def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[DataOnDisk]:
+    """Yield a data source on disk; data of Python is written to a folder, which is removed later.
 
     Args:
         data: name or path of a data source; a DataFrame of pandas or polars; a table of pyarrow;
             arrays or pipelines, see `app.data.own_data.write_own_data`; or a reference to a
             function that returns such data.
         dropped: columns of a DataFrame that are not read, so that their values may be anything.
-
-    Yields:
-        The source, and the training pipeline if there is one.
 
     Raises:
         DataError: a DataFrame has no rows, names a column twice or holds lists; arrays or pipelines
@@ -46,14 +60,14 @@ def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[tuple[Any
                 "A function of data must return a DataFrame, arrays, pipelines or a path. "
                 f"Received: {type(data).__name__} from {origin}."
             )
-        yield data if isinstance(data, str) else str(data), None
+        yield DataOnDisk(str(data))
         return
     with tempfile.TemporaryDirectory(prefix="hornbill-") as folder:
         if is_own_data(data):
             path = Path(folder) / OWN_ARRAYS
             path.mkdir()
             stream = write_own_data(data, path, origin)
-            yield str(path), stream
+            yield DataOnDisk(str(path), stream, is_written=True)
             return
         path = Path(folder) / FRAME
         try:
@@ -68,7 +82,7 @@ def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[tuple[Any
         except OSError as error:
             raise DataError(cannot_write(path, error)) from None
         try:
-            yield str(path), None
+            yield DataOnDisk(str(path), is_written=True)
         except DataError as error:
             message = _of_the_frame(str(error), path) if path.is_file() else str(error)
             raise DataError(message) from None

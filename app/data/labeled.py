@@ -73,9 +73,9 @@ def read_labeled(source: str, manifest: Manifest, reading: ReadingConfig) -> Dat
     if is_code(source):
         from .frames import data_on_disk  # which imports TensorFlow, as the code may
 
-        with data_on_disk(source) as (written, _):
-            # the folder is removed, but its open files stay readable
-            return read_labeled(written, manifest, reading)
+        with data_on_disk(source) as found:
+            # a written folder is removed, but its open files stay readable
+            return read_labeled(found.source, manifest, reading)
     try:
         parts = [_read(part, manifest, reading) for part in parts_of(source)]
     except InputError as error:

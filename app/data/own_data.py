@@ -152,12 +152,19 @@ def open_stream(data: Any, folder: Path, inputs: Array) -> Stream:
     given = {name: tuple(one.shape[1:]) for name, one in named_arrays(spec).items()}
     kept = inputs.named if isinstance(inputs, NamedArrays) else {"": inputs}
     known = {name: tuple(array.shape[1:]) for name, array in kept.items()}
-    if given != known:
+    if given.keys() != known.keys() or not all(map(_fits, given.values(), known.values())):
         raise DataError(
             "A run goes on with samples of the same shape. "
             f"Received: {_shapes(given)}; it began with {_shapes(known)}."
         )
     return Stream(_of_length(pipelines["train"], facts.steps), facts.steps, facts.samples)
+
+
+def _fits(shape: tuple[Any, ...], known: tuple[int, ...]) -> bool:
+    """Return whether samples of a shape, whose sizes may be unknown, can be of another."""
+    return len(shape) == len(known) and all(
+        size in (None, own) for size, own in zip(shape, known, strict=True)
+    )
 
 
 def _shapes(named: Mapping[str, tuple[int, ...]]) -> str:
@@ -362,8 +369,14 @@ def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
 
 
 def _has_batches(spec: Any) -> bool:
-    """Return whether elements are batches: x and y begin with the same axis."""
-    first, y = tf.nest.flatten(spec[0])[0].shape, spec[1].shape
+    """Return whether elements are batches: x and y begin with the same axis.
+
+    Two lists of one length are a sample, as autoencoders take, rather than numbers in batches.
+    """
+    inputs, y = tf.nest.flatten(spec[0]), spec[1].shape
+    first = inputs[0].shape
+    if len(inputs) == 1 and first.rank == y.rank == 1 and first[0] is not None:
+        return False
     return bool(first.rank and y.rank and first[0] == y[0])
 
 

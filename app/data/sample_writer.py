@@ -34,9 +34,7 @@ class SampleWriter:
 
     def add(self, x: Any, y: np.ndarray, where: str) -> None:
         """Add samples; `where` is what an error calls them."""
-        named = {
-            name: _input(name or "x", array, self.count) for name, array in named_arrays(x).items()
-        }
+        named = {name: _input(name, array, self.count) for name, array in named_arrays(x).items()}
         y = _target(y)
         if not self._inputs:
             for number, (name, array) in enumerate(named.items()):
@@ -96,8 +94,16 @@ def named_arrays(x: Any) -> dict[str, Any]:
     return {str(name): array for name, array in x.items()} if isinstance(x, Mapping) else {"": x}
 
 
-def _input(name: str, array: np.ndarray, start: int) -> np.ndarray:
-    """Return inputs in a dtype that models take."""
+def _input(key: str, array: np.ndarray, start: int) -> np.ndarray:
+    """Return inputs in a dtype that models take.
+
+    Args:
+        key: name of an input of several; empty for the only one. If that is of rows, they may hold
+            NaN, which is encoded.
+        array: samples.
+        start: number of the first.
+    """
+    name = key or "x"
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "fbiu":
         raise DataError(
@@ -108,12 +114,13 @@ def _input(name: str, array: np.ndarray, start: int) -> np.ndarray:
     array = array.reshape(-1, 1) if array.ndim == 1 else array
     if kind in "fb":
         array = array.astype(np.float32)
-        is_wrong = np.isinf(array) if array.ndim == 2 else ~np.isfinite(array)
+        is_wrong = np.isinf(array) if array.ndim == 2 and not key else ~np.isfinite(array)
         if is_wrong.any():
             row = int(np.argwhere(is_wrong)[0][0])
+            fix = " Fill what is missing: only a single array of rows may lack values."
             raise DataError(
                 f"Inputs must be finite. Received: {name} with NaN or infinity in sample "
-                f"{start + row}."
+                f"{start + row}.{fix if key else ''}"
             )
         return array
     if array.dtype in (np.uint8, np.int8):

@@ -10,7 +10,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.columns import RawColumn, read_column
 from serving.missing_marks import MISSING
-from serving.number_text import have_decimals, parse_number
+from serving.number_text import have_decimals, parse_number, read_numbers
 from serving.unit_text import required_unit, strip_unit
 
 from .column_formats import decide_columns, kind_of
@@ -44,9 +44,19 @@ def task_of_targets(reading: ReadingConfig, task: str) -> str:
 
 def has_decimals(table: Table, names: Sequence[str]) -> bool:
     """Return whether targets are numbers, some of them not whole, in the first rows of a table."""
+    return have_decimals(_first_cells(table, names))
+
+
+def has_many_numbers(table: Table, names: Sequence[str]) -> bool:
+    """Return whether targets are numbers other than 0 and 1, in the first rows of a table."""
+    numbers = read_numbers(_first_cells(table, names))
+    return numbers is not None and not set(numbers) <= {0, 1}
+
+
+def _first_cells(table: Table, names: Sequence[str]) -> list[str]:
     batch = next(iter(table.read()), None)
     columns = [batch.cells[name] for name in names if name in batch.cells] if batch else []
-    return have_decimals([text for column in columns for text in strip_unit(filter(None, column))])
+    return [text for column in columns for text in strip_unit(filter(None, column))]
 
 
 def refuse_missing_targets(

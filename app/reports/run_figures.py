@@ -107,10 +107,12 @@ def draw_training_sizes(
 
 def _draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     epochs = [row["epoch"] for row in history]
-    metrics = ["loss", *(key for key in history[0] if _is_metric(key))]
+    metrics = list(dict.fromkeys(["loss", *(k for row in history for k in row if _is_metric(k))]))
     figure, panels = panel_grid(len(metrics), 4.5, 3.6)
     for axes, metric in zip(panels, metrics, strict=True):
-        _plot_pair(axes, epochs, *([row[k] for row in history] for k in (metric, f"val_{metric}")))
+        # A callback may log a value in some epochs only, and of training only.
+        pair = ([row.get(k, np.nan) for row in history] for k in (metric, f"val_{metric}"))
+        _plot_pair(axes, epochs, *pair)
         axes.set_xlabel("epoch")
         axes.set_ylabel(metric_name(metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -126,15 +128,16 @@ def _plot_pair(
 ) -> None:
     marker = "o" if len(places) <= _MARKED_EPOCHS else None
     axes.plot(places, training, color=BLUE, marker=marker, markersize=4, label="training")
-    axes.plot(
-        places,
-        validation,
-        color=ORANGE,
-        linestyle="--",
-        marker=marker,
-        markersize=4,
-        label="validation",
-    )
+    if not np.isnan(validation).all():
+        axes.plot(
+            places,
+            validation,
+            color=ORANGE,
+            linestyle="--",
+            marker=marker,
+            markersize=4,
+            label="validation",
+        )
     axes.grid(alpha=0.3)
     axes.legend()
 

@@ -10,7 +10,7 @@ from app.config.run_config import RunConfig, config_toml, flat_config
 from app.config.run_files import CHECKPOINT, CONFIG, DATA, METRICS, NEXT_CONFIG
 from app.errors import ConfigError, RunError
 from app.system.atomic_files import atomic_write, write_json
-from app.training.checkpoint import trained_epochs
+from app.training.checkpoint import check_epochs, trained_epochs
 from app.training.own_models import with_untrained
 
 from .run_folder import Run, read_begun_run, unwritable
@@ -38,6 +38,8 @@ def read_run_to_train(folder: Path, settings: Mapping[str, Any]) -> Run:
         if not settings and not (folder / NEXT_CONFIG).is_file():
             return run
         _check_goes_on(run, config)
+    elif (folder / CHECKPOINT).is_file():
+        check_epochs(config.training.epochs, trained_epochs(folder / CHECKPOINT))
     changed = {
         key for key, value in flat_config(config).items() if value != flat_config(run.config)[key]
     }
@@ -76,7 +78,7 @@ def _check_goes_on(run: Run, config: RunConfig) -> None:
             f"Begin a new run with its weights: --start-from {run.folder}."
         )
     trained = trained_epochs(checkpoint)
-    if epochs <= trained and (run.folder / NEXT_CONFIG).is_file():
+    if epochs == trained and (run.folder / NEXT_CONFIG).is_file():
         return  # it was interrupted after its last epoch
     if epochs <= trained:
         raise ConfigError(

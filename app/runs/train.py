@@ -18,8 +18,8 @@ from app.config.run_config import RunConfig, flat_config, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
 from app.config.weight_files import check_weight_files
 from app.data.constant_inputs import require_variation
-from app.data.datasets import Dataset, Stream
-from app.data.frames import data_on_disk, move_data
+from app.data.datasets import Dataset
+from app.data.frames import DataOnDisk, data_on_disk, move_data
 from app.data.own_data import open_stream
 from app.data.pipelines import seed_everything
 from app.data.reading_progress import tell
@@ -146,10 +146,9 @@ def train(  # noqa: PLR0913 - most callers give one or two
             "Several processes train softmax, features and digits only. Received: "
             f"{shown_name(config.family)}. Train it in one process."
         )
-    with data_on_disk(config.data, config.reading.drop) as (source, stream):
-        is_own = source is not config.data
-        config = replace(config, data=source, figures=config.figures and figures)
-        return _train(config, Path(output), callbacks, team, stream if is_own else None, is_own)
+    with data_on_disk(config.data, config.reading.drop) as found:
+        config = replace(config, data=found.source, figures=config.figures and figures)
+        return _train(config, Path(output), callbacks, team, found)
 
 
 def _configured(config: RunConfig | Mapping[str, Any] | None, model: Any, data: Any) -> RunConfig:
@@ -176,15 +175,17 @@ def _train(
     output: Path,
     callbacks: Callbacks,
     team: Team,
-    stream: Stream | None,
-    is_written: bool,
+    found: DataOnDisk,
 ) -> Run:
     own = builder_of(config.family) if isinstance(config.model, OwnModelConfig) else None
     if own is not None:
         config = decide_head(config, own)
-    dataset = load_run_data(config, _image_size(config, own))
-    if stream is not None:
-        dataset = replace(dataset, stream=stream)
+    size = _image_size(config, own)
+    dataset = load_run_data(config, size)
+    if own is not None and size and dataset.kind == "images":
+        config = _with_image_size(config, size)
+    if found.stream is not None:
+        dataset = replace(dataset, stream=found.stream)
         _check_streamed(config, team)
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
@@ -203,7 +204,7 @@ def _train(
     folder = new_run_folder(output, family_named(config.family).short_name)
     with _removed_unless_resumable(folder), _session(folder, team):
         check_room(folder, model.count_params())
-        if is_written:
+        if found.is_written:
             config = replace(config, data=move_data(config.data, folder))
             if dataset.kind == "rows" and dataset.row_format is not None:  # a DataFrame
                 dataset = replace(dataset, source=config.data)
@@ -223,6 +224,15 @@ def _image_size(config: RunConfig, own: Builder | None) -> tuple[int, ...]:
     if config.start_from and config.family == "features" and not config.reading.image_size:
         return start_image_size(config.start_from)
     return image_size_taken(config)
+
+
+def _with_image_size(config: RunConfig, size: tuple[int, ...]) -> RunConfig:
+    """Return the configuration with the size of images that a user's model takes.
+
+    A run that goes on, or is exported, reads its images again.
+    """
+    reading = replace(config.reading, image_size=size)
+    return replace(config, reading=reading, chosen=config.chosen | {"image_size"})
 
 
 def _check_streamed(config: RunConfig, team: Team) -> None:

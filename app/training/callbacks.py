@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from app.config.families import is_own_model
 from app.config.run_config import RunConfig
 from app.data.pipelines import StreamPipeline, TrainingPipeline, Wait
-from app.errors import RunError
+from app.errors import OwnCodeError, RunError
 from app.system.user_code import is_reference, shown_name
 
 from .progressive_resizing import work_of
@@ -91,6 +92,26 @@ class NextEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Set the epoch."""
         self.pipeline.epoch = epoch
+
+
+class NumericLogs(keras.callbacks.Callback):
+    """Turns the values in the logs of an epoch, to which callbacks may add some, into floats."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Change the logs, which all callbacks share.
+
+        Raises:
+            OwnCodeError: a value is no number.
+        """
+        logs = {} if logs is None else logs
+        for name, value in logs.items():
+            try:
+                logs[name] = float(np.asarray(value).item())
+            except (TypeError, ValueError):
+                raise OwnCodeError(
+                    "Callbacks may add numbers to the logs. "
+                    f"Received: {name}={value!r:.80} after epoch {epoch + 1}."
+                ) from None
 
 
 class EpochLog(keras.callbacks.TensorBoard):

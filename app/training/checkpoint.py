@@ -82,7 +82,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._settings = _lasting_settings(config)
         self._pace = _pace(config)
         self._written = -math.inf
-        self._others: list[keras.callbacks.Callback] = []
+        self._others: dict[str, keras.callbacks.Callback] = {}
+        self._last: list[np.ndarray] = []
         self._read: dict[str, Any] | None = None
         if path is not None and path.exists():
             self._restore(_read_checkpoint(path))
@@ -91,7 +92,11 @@ class Checkpoint(keras.callbacks.Callback):
         self, callbacks: Sequence[keras.callbacks.Callback]
     ) -> Sequence[keras.callbacks.Callback]:
         """Return `callbacks`, whose state the checkpoint holds from now on too."""
-        self._others += [callback for callback in callbacks if type(callback) in _CALLBACK_STATE]
+        for callback in callbacks:
+            if type(callback) in _CALLBACK_STATE:
+                name = type(callback).__name__
+                same = sum(type(other) is type(callback) for other in self._others.values())
+                self._others[f"{name} {same + 1}" if same else name] = callback
         return callbacks
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -101,25 +106,31 @@ class Checkpoint(keras.callbacks.Callback):
         _assign("model", self.model.variables, self._read["model"])
         _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
         state = self._read["state"]
-        for callback in self._others:  # early stopping may be new
-            vars(callback).update(state["callbacks"].get(type(callback).__name__, {}))
+        for name, callback in self._others.items():  # early stopping may be new
+            vars(callback).update(state["callbacks"].get(name, {}))
         before = state.get("pace", self._pace)  # checkpoints of earlier versions do not say
         self._change_pace(before, state.get("learning_rate"))
         self._read = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add a row to the history, choose the weights to keep, and write."""
-        values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
-        self.history.append({"epoch": epoch + 1, **values})
+        self.history.append({"epoch": epoch + 1, **(logs or {})})
         self.has_ended = bool(self.model.stop_training)
         is_last = self.has_ended or epoch + 1 == self.params["epochs"]
         losses = [row.get("val_loss", math.inf) for row in self.history]
         is_whole = work_of(self.params, epoch, epoch + 1) == 1
-        self.kept.add(self.model.get_weights(), losses, is_last, is_whole)
+        self._last = self.model.get_weights()
+        self.kept.add(self._last, losses, is_last, is_whole)
         is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
         if self.writes and self.path is not None and (is_due or is_last):
             _write_checkpoint(self.path, self._arrays(), self._state())
             self._written = time.monotonic()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Keep the weights that a user's callback has set at the end, such as its best ones."""
+        weights = self.model.get_weights()
+        if self._last and not all(map(np.array_equal, weights, self._last)):
+            self.kept.weights = weights
 
     def _restore(self, read: dict[str, Any]) -> None:
         self._read = read
@@ -136,11 +147,7 @@ class Checkpoint(keras.callbacks.Callback):
                     "Restore the run's config.toml, or train a new run."
                 )
         self.history, self.has_ended = state["history"], state["has_ended"]
-        if len(self.history) > self._pace["epochs"]:
-            raise RunError(
-                "epochs must be at least the number of epochs that the run has trained. "
-                f"Received: epochs={self._pace['epochs']} for {len(self.history)} trained epochs."
-            )
+        check_epochs(self._pace["epochs"], len(self.history))
         before = state.get("pace", self._pace)
         self.has_ended &= all(before[name] == self._pace[name] for name in _LIMITS)
         self.kept.weights, self.kept.best = read["kept"], state["best"]
@@ -164,7 +171,7 @@ class Checkpoint(keras.callbacks.Callback):
         has_schedule = isinstance(optimizer._learning_rate, schedules)
         if "optimizer.learning_rate" in changed and not has_schedule:
             optimizer.learning_rate = self._pace["optimizer.learning_rate"]
-        for callback in self._others:
+        for callback in self._others.values():
             if isinstance(callback, keras.callbacks.EarlyStopping) and changed:
                 callback.wait = 0  # it counts from here on
         if changed and self.writes:
@@ -189,10 +196,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _state(self) -> dict[str, Any]:
         callbacks = {
-            type(callback).__name__: {
-                name: vars(callback)[name] for name in _CALLBACK_STATE[type(callback)]
-            }
-            for callback in self._others
+            name: {key: vars(callback)[key] for key in _CALLBACK_STATE[type(callback)]}
+            for name, callback in self._others.items()
         }
         return {
             "settings": self._settings,
@@ -214,6 +219,19 @@ def trained_epochs(path: Path) -> int:
         RunError: the file cannot be read.
     """
     return len(_read_state(path)["history"])
+
+
+def check_epochs(epochs: int, trained: int) -> None:
+    """Require that a run which goes on has at least as many epochs as it has trained.
+
+    Raises:
+        RunError: it has fewer.
+    """
+    if epochs < trained:
+        raise RunError(
+            "epochs must be at least the number of epochs that the run has trained. "
+            f"Received: epochs={epochs} for {trained} trained epochs."
+        )
 
 
 def _pace(config: RunConfig) -> dict[str, Any]:

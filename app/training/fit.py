@@ -17,7 +17,7 @@ from app.system.keras_defaults import keras_defaults
 from models.errors import OwnModelError
 from serving.errors import counted
 
-from .callbacks import Clock, NextEpoch, Seconds
+from .callbacks import Clock, NextEpoch, NumericLogs, Seconds
 from .checkpoint import Checkpoint
 from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
@@ -194,7 +194,10 @@ def _callbacks(
     saver: Checkpoint,
     callbacks: Callbacks,
 ) -> list[keras.callbacks.Callback]:
-    """Return all callbacks in the order in which they must run: the checkpoint comes last."""
+    """Return all callbacks in the order in which they must run: the checkpoint comes last.
+
+    Those of users come before those that write down what they add to the logs.
+    """
     training = job.config.training
     growing = []
     if job.shrink is not None:
@@ -208,7 +211,9 @@ def _callbacks(
         NextEpoch(pipeline),
         Clock(saver.seconds, pipeline.wait),
         *saver.remember(changing),
-        *callbacks,
+        *(callback for callback in callbacks if not is_ours(callback)),
+        NumericLogs(),
+        *(callback for callback in callbacks if is_ours(callback)),
         saver,
     ]
 

@@ -31,47 +31,57 @@ class HistoryFile(keras.callbacks.Callback):
         """Keep the epochs before this one, if it is the first that is trained now."""
         if self._names:
             return
-        rows = [row for row in _read(self._path) if int(row["epoch"]) <= epoch]
+        rows = _read(self._path, epoch)
         if rows:
-            self._names = list(rows[0])
             self._start(rows)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Add the epoch.
+        """Add the epoch. A name that is new gets a column of its own.
 
         Raises:
             RunError: the file cannot be written.
         """
-        row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
-        if list(row) != self._names:
-            self._names = list(row)
-            self._start([row])
+        row = {"epoch": epoch + 1, **(logs or {})}
+        if not row.keys() <= set(self._names):
+            self._start([*_read(self._path, epoch), row])
             return
         try:
             with self._path.open("a", newline="", encoding="utf-8") as file:
-                file.write(history_csv([row]).partition("\n")[2])
+                file.write(history_csv([row], self._names).partition("\n")[2])
         except OSError as error:
             raise RunError(cannot_write(self._path, error)) from None
 
     def _start(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._names = names_of(rows)
         try:
             atomic_write(self._path, history_csv(rows))
         except OSError as error:
             raise RunError(cannot_write(self._path, error)) from None
 
 
-def history_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows with the same names as CSV, with a header."""
+def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all values in rows, each once."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def history_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
+    """Return rows as CSV, with a header. Cells of values that a row lacks are empty.
+
+    Args:
+        rows: a row for each epoch.
+        names: names of the columns; empty takes those of all rows.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=names or names_of(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a file; none if it is missing, and without a line that was cut off."""
+def _read(path: Path, epochs: int) -> list[dict[str, str]]:
+    """Return the rows of a file up to an epoch, without a line that was cut off."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values()]
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    return [row for row in rows if int(row["epoch"]) <= epochs]

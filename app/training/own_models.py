@@ -22,6 +22,7 @@ from app.data.splits import Splits, some
 from app.data.summary import count_missing
 from app.data.tables import SUFFIXES, open_table
 from app.data.targets import has_decimals
+from app.data.targets import has_many_numbers as numbers_in_table
 from app.errors import ConfigError
 from app.system.keras_defaults import keras_defaults
 from app.system.user_code import (
@@ -205,7 +206,7 @@ def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
     if net is not None and getattr(net, "outputs", None):
         try:
             own = head_of(net)
-            is_value = units_of(net) == 1 and _may_be_values(source)
+            is_value = units_of(net) == 1 and _may_be_values(source, config.reading.target)
         except OwnModelError as error:
             raise ConfigError(f"{error} It is {shown_name(builder.name)}.") from None
         head = own if own != "linear" else "linear" if is_value else of_data
@@ -223,11 +224,12 @@ def _head_of_data(source: str, targets: Sequence[str]) -> str:
     return "linear" if is_value or len(targets) > 1 else "softmax"
 
 
-def _may_be_values(source: str) -> bool:
+def _may_be_values(source: str, targets: Sequence[str]) -> bool:
     """Return whether targets that could be classes could be values as well."""
     if is_array_folder(source):
         return has_many_numbers(Path(source))
-    return Path(source).suffix.lower() in SUFFIXES
+    path = Path(source)
+    return path.suffix.lower() in SUFFIXES and numbers_in_table(open_table(path), targets)
 
 
 def image_size_of_model(builder: Builder, config: RunConfig) -> tuple[int, ...]:

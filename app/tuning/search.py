@@ -15,9 +15,10 @@ from optuna.trial import TrialState
 from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import flat_config
 from app.data.datasets import Dataset
+from app.data.frames import data_on_disk, move_data
 from app.data.sources import absolute_source
 from app.data.splits import split_dataset
-from app.errors import TuningError
+from app.errors import DataError, TuningError
 from app.runs.run_folder import new_run_folder, unwritable
 from app.runs.train import Callbacks, checked_model, load_run_data
 from app.system.locks import exclusive_lock
@@ -129,14 +130,37 @@ def tune(
     if storage is not None:
         check_address(storage)
         storage = absolute_address(storage)
+    data, dropped = definition.base.data, definition.base.reading.drop
+    with data_on_disk(data, dropped) as found:
+        if found.stream is not None:
+            raise DataError(
+                "A search splits its data itself. Received: pipelines for train, validation and "
+                "test. Give arrays (x, y), or a single dataset of (x, y)."
+            )
+        definition = replace(definition, base=replace(definition.base, data=found.source))
+        return _tune(definition, Path(output), workers, storage, observer, found.is_written)
+
+
+def _tune(
+    definition: Definition,
+    output: Path,
+    workers: int,
+    storage: str | None,
+    observer: Observer,
+    is_written: bool,
+) -> TuningResult:
+    """Search with data on disk; data that was written for the search is moved into its folder."""
     dataset = load_run_data(definition.base, image_size_taken(definition.base))
     is_default = not definition.space
     definition = _settle(definition, dataset)
     first = place_settings(definition.space, flat_config(definition.base)) if is_default else None
-    folder = new_run_folder(Path(output), definition.base.family)
+    folder = new_run_folder(output, definition.base.family)
     name = f"{definition.base.family}-{folder.name}" if storage else _JOURNAL_NAME
     location = StudyLocation(storage or str(folder / JOURNAL), name)
     try:
+        if is_written:
+            source = move_data(definition.base.data, folder)
+            definition = replace(definition, base=replace(definition.base, data=source))
         study = _begin(location, definition, dataset, first)
         _write_begun(folder, definition, location)
     except OSError as error:
