@@ -137,7 +137,7 @@ def _is_color(image: Image.Image) -> bool:
     if image.mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB"), int).reshape(-1, 3)
         return bool(np.ptp(palette, axis=1).any())
-    return not image.mode.startswith(("1", "L", "I", "F"))
+    return Image.getmodebase(image.mode) != "L"
 
 
 @contextlib.contextmanager

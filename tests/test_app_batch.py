@@ -91,6 +91,19 @@ def test_files_of_a_folder_that_the_model_cannot_read_are_passed_over_and_told(b
         predict(bundle, folder, tmp_path / "r.csv")
 
 
+def test_files_are_images_by_their_content_where_their_names_do_not_tell(bundle, tmp_path):
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    Image.new("L", (28, 28)).save(folder / "a.jfif", "JPEG")
+    Image.new("L", (28, 28)).save(folder / "b", "PNG")
+    (folder / "LICENSE").write_text("free\n")
+    summary = predict(bundle, folder, tmp_path / "p.csv")
+    assert (summary.rows, summary.failed) == (2, 0)
+    assert summary.passed_over == (str(folder / "LICENSE"),)
+    names = [line.split(",")[0] for line in (tmp_path / "p.csv").read_text().splitlines()]
+    assert sorted(names[1:]) == [str(folder / name) for name in ("a.jfif", "b")]
+
+
 def test_rows_with_a_variable_axis_are_read_in_pieces_that_fit_into_memory(tmp_path, row_bundle):
     np.save(tmp_path / "wide.npy", np.zeros((9, 500_000), "float32"))
     manifest = Predictor.load(row_bundle).manifest

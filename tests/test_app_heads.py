@@ -356,6 +356,26 @@ def test_weights_of_another_architecture_and_images_below_the_least_size_are_ref
         application_backbone(image, "InceptionV3", "random")
 
 
+def test_a_bundle_to_start_from_says_which_extractor_it_needs(bundle, head, data):
+    with pytest.raises(ConfigError, match="needs the backbone .* Give it: --set backbone=PATH"):
+        make_config("features", {"start_from": str(bundle)}, data=data)
+    settings = {"start_from": str(bundle), "backbone": head.config.model.backbone}
+    assert make_config("features", settings, data=data).model.backbone == settings["backbone"]
+
+
+def test_a_frozen_model_of_keras_applications_has_the_settings_of_a_head():
+    given = {"backbone": "MobileNetV2", "weights": "imagenet", "freeze": "all"}
+    training = choose_defaults(make_config("features", given), 4_000, (96, 96, 3)).training
+    assert (training.epochs, training.head_epochs, training.augments) == (20, 0, False)
+
+
+@pytest.mark.parametrize(("epochs", "of_head"), [(1, 0), (2, 1), (3, 1), (8, 2)])
+def test_the_head_learns_first_in_short_trainings_too(epochs, of_head):
+    given = {"backbone": "MobileNetV2", "weights": "imagenet", "epochs": epochs}
+    training = choose_defaults(make_config("features", given), 4_000, (96, 96, 3)).training
+    assert training.head_epochs == of_head
+
+
 def test_a_manifest_names_an_extractor_without_its_folder(head):
     backbone = bare_settings(flat_config(head.config))["backbone"]
     assert backbone == f"features/{Path(head.config.model.backbone).parent.name}/model.keras"

@@ -149,6 +149,7 @@ BAD_PATHS = {
     "no path": ("12", "'file' of .* must hold paths of images, .* no path that exists, such as"),
     "an address": ("https://x.y/a.png", "must hold paths of images"),
     "a folder": ("a/../a", "2 unreadable: .* is a directory"),
+    "a long text": ("x" * 300, "must hold paths of images"),
     "blank": ("  ", "Each line must name an image. Received: an empty 'file' in line 2"),
     "a zero byte": ("a/\0.png", "A path must be text. Received: 'a/.x00.png' in line 2"),
 }
@@ -160,6 +161,15 @@ def test_a_bad_path_in_a_csv_is_refused(folder, cell, message):
     (folder / "table.csv").write_text(f"file,kind\n{cell},rose\n{cell},leaf\n")
     with pytest.raises(DataError, match=message):
         read(folder / "table.csv", image_column="file", target=("kind",))
+
+
+def test_a_path_that_is_too_long_is_left_out_on_request(folder):
+    lines = "".join(f"a/{n}.png,rose\nb/{n}.png,leaf\n" for n in range(6))
+    (folder / "table.csv").write_text(f"file,kind\n{lines}{'x' * 300},rose\n{'y' * 300}\\z,rose\n")
+    options = {"image_column": "file", "target": ("kind",)}
+    with pytest.raises(DataError, match="2 unreadable: .*File name too long|file name too long"):
+        read(folder / "table.csv", **options)
+    assert len(read(folder / "table.csv", **options, unreadable="skip").inputs) == 12
 
 
 def test_all_bad_paths_of_a_csv_are_counted_and_the_first_are_named(folder):

@@ -11,6 +11,7 @@ from test_app_resume import Notes
 
 from app.config import make_config
 from app.config.reading_config import ReadingConfig
+from app.data.image_lists import list_image_folder
 from app.data.reading_progress import observed_reading
 from app.data.sources import absolute_source, bare_source, load_dataset
 from app.data.splits import Splits, split_dataset
@@ -133,6 +134,15 @@ def test_an_empty_class_is_refused(folder):
     (folder / "none" / "README.txt").touch()
     with pytest.raises(DataError, match="Each class must have images. Received: .*none"):
         load_dataset(str(folder))
+
+
+def test_a_folder_beside_the_images_of_a_class_is_refused(folder):
+    (folder / "few" / "more").mkdir()
+    message = (
+        "must hold images, not folders. Received: .*few/more. Move its images beside the others"
+    )
+    with pytest.raises(DataError, match=message):
+        list_image_folder(folder)
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):

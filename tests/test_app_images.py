@@ -8,10 +8,12 @@ from PIL import Image
 
 from app.config import make_config
 from app.config.reading_config import ReadingConfig
+from app.data.image_files import choose_shape
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import ConfigError, DataError
 from app.runs.train import load_run_data
+from serving.images import fit_and_pad
 
 COLORS = {"green": (40, 160, 60), "red": (200, 40, 50)}
 
@@ -193,6 +195,29 @@ def test_a_table_of_paths_alone_points_to_the_image_column(folder):
     path = table(folder, "file,kind\n" + "".join(f"{n}.png,{'ab'[n % 2]}\n" for n in range(30)))
     with pytest.raises(DataError, match="to learn from. Received: file, .*; --image-column file"):
         read(path, target=("kind",))
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_arrays_get_another_size_as_files_do(channels, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 20, 60, *channels), np.uint8)
+    targets = np.arange(12) % 2
+    np.savez(tmp_path / "a.npz", x_train=images, x_test=images, y_train=targets, y_test=targets)
+    found = read(tmp_path / "a.npz", image_size=(32,)).inputs
+    expected = fit_and_pad(images[0].squeeze(), (32, 32)).reshape(32, 32, -1)
+    np.testing.assert_array_equal(found[0], expected)
+
+
+def test_arrays_of_gray_images_with_an_axis_of_channels_may_be_digits(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 1), np.uint8)
+    targets = np.arange(12) % 2
+    np.savez(tmp_path / "a.npz", x_train=images, x_test=images, y_train=targets, y_test=targets)
+    np.testing.assert_array_equal(load_dataset(str(tmp_path / "a.npz")).inputs[:12], images[..., 0])
+
+
+def test_images_in_the_color_space_lab_are_in_color(tmp_path):
+    bands = [Image.new("L", (9, 9), level) for level in (100, 200, 50)]
+    Image.merge("LAB", bands).save(tmp_path / "lab.tif")
+    assert choose_shape([tmp_path / "lab.tif"])[2] == 3
 
 
 def test_arrays_in_color_are_features_but_no_digits(tmp_path):

@@ -14,7 +14,7 @@ from app.errors import ConfigError
 from app.runs import resume, train
 from app.system.signals import Interrupted
 from app.training.kept_weights import KeptWeights
-from app.training.progressive_resizing import GrowingImages, Shrink
+from app.training.progressive_resizing import GrowingImages, Shrink, first_of_size
 
 SETTINGS = {"width": 4, "epochs": 3, "batch_size": 16, "progressive_resizing": True}
 
@@ -71,6 +71,15 @@ def test_an_interrupted_run_goes_on_at_the_size_of_its_epoch(images, uninterrupt
     assert run.metrics == uninterrupted[0].metrics
 
 
+def test_training_does_not_stop_early_before_it_has_seen_whole_images(images, tmp_path):
+    # Nothing is learned: the validation loss is that of the size of the images.
+    settings = {"epochs": 9, "patience": 1, "optimizer.learning_rate": 1e-30}
+    settings |= {"optimizer.weight_decay": 0, "normalization": "none"}
+    run = train(make_config("features", SETTINGS | settings, data=images), tmp_path, figures=False)
+    epochs = len((run.folder / "history.csv").read_text().splitlines()) - 1
+    assert 6 < epochs < 9
+
+
 @pytest.mark.parametrize(("epochs", "smaller"), [(1, 0), (2, 1), (3, 2), (4, 2), (60, 40)])
 def test_a_training_ends_with_whole_images(epochs, smaller):
     growing = GrowingImages(Shrink(), (96, 48, 3), epochs)
@@ -97,11 +106,29 @@ def test_images_do_not_become_smaller_than_sixteen_pixels():
 def test_the_best_epoch_is_one_of_whole_images():
     config = make_config("features", {"restore_best_weights": True}).training
     kept = KeptWeights(config)
-    losses = []
-    for number, (loss, is_whole) in enumerate([(0.1, False), (0.5, True), (0.7, True)]):
-        losses.append(loss)
+    for number, (losses, is_whole) in enumerate(
+        [([0.1], False), ([0.5], True), ([0.5, 0.7], True)]
+    ):
         kept.add([np.array(number)], losses, is_last=number == 2, is_whole=is_whole)
     assert kept.weights[0] == 1
+
+
+@pytest.mark.parametrize(("losses", "epoch"), [((0.45, 0.41), 1), ((0.45, 0.3), 5)])
+def test_a_run_that_goes_on_keeps_its_best_epoch_of_whole_images(losses, epoch):
+    config = make_config("features", {"restore_best_weights": True}).training
+    kept = KeptWeights(config)
+    # Small and whole images, then again.
+    rows = [([0.6], False), ([0.35], True), ([0.35, 0.4], True), ([0.2], False)]
+    rows += [(losses[:1], True), (losses, True)]
+    for number, (known, is_whole) in enumerate(rows):
+        kept.add([np.array(number)], known, is_last=number in (2, 5), is_whole=is_whole)
+    assert kept.weights[0] == epoch
+
+
+def test_losses_are_compared_among_epochs_of_one_size():
+    params = {"work": [0.4, 0.4, 1, 1, 0.4, 1, 1], "epochs": 7}
+    assert [first_of_size(params, epoch) for epoch in range(7)] == [0, 0, 2, 2, 4, 5, 5]
+    assert first_of_size({"epochs": 3}, 2) == 0
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from app.errors import BatchError
 from app.system.data_folders import data_folders, find_data, where_looked
 from app.system.hidden_files import is_hidden
 from serving.array_files import ARCHIVE, ARRAY
-from serving.errors import first_few
-from serving.images import IMAGE_SUFFIXES
+from serving.errors import InputError, first_few
+from serving.images import IMAGE_SUFFIXES, read_header
 from serving.inputs import image_shape
 from serving.manifest import Manifest
 
@@ -93,15 +93,21 @@ def choose_files(
     """
     files = find_files(wanted)
     taken = _kinds_taken(manifest)
-    others = [name for name in files if kind_of(name) not in taken]
+    takes_images = IMAGE_SUFFIXES[0] in taken
+    others = [
+        name
+        for name in files
+        if kind_of(name) not in taken and not (takes_images and _shows_image(name))
+    ]
     is_folder = isinstance(wanted, str) and Path(find_data(wanted)).is_dir()
     if others and not (is_folder and len(others) < len(files)):
         raise BatchError(
             f"Files for {manifest.name} must end in {', '.join(taken)}. "
             f"Received: {first_few(others)}."
         )
-    files = [name for name in files if kind_of(name) in taken]
-    if any(kind_of(name) in IMAGE_SUFFIXES for name in files):
+    left_out = set(others)
+    files = [name for name in files if name not in left_out]
+    if any(map(is_image, files)):
         image_shape(manifest)
     without = [name for name in files if kind_of(name) not in _TABLES]
     if key is not None and without:
@@ -114,6 +120,22 @@ def choose_files(
 def kind_of(name: str) -> str:
     """Return the suffix of a file's name in lower case, such as `.png`."""
     return Path(name).suffix.lower()
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file of a job is an image, rather than one of rows or arrays."""
+    return kind_of(name) not in (*_TABLES, ARRAY, ARCHIVE)
+
+
+def _shows_image(name: str) -> bool:
+    """Return whether a file of another name is an image, as one that ends in .jfif is."""
+    if not is_image(name):
+        return False
+    try:
+        read_header(name)
+    except InputError:
+        return False
+    return True
 
 
 def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:

@@ -4,9 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from serving.images import IMAGE_SUFFIXES
-
-from .files import kind_of
+from .files import is_image
 
 # Enough images to be worth a file, few enough that a killed job repeats little work.
 IMAGES_TOGETHER = 1000
@@ -53,7 +51,7 @@ def plan_parts(files: Iterable[str]) -> list[Part]:
     images: list[str] = []
     parts = []
     for name in files:
-        if kind_of(name) in IMAGE_SUFFIXES:
+        if is_image(name):
             images.append(name)
         else:
             parts.append(Part((name,)))

@@ -9,13 +9,12 @@ import numpy as np
 from serving.array_files import ARCHIVE, ARRAY
 from serving.cores import available_cores
 from serving.errors import InputError, describe_all
-from serving.images import IMAGE_SUFFIXES
 from serving.manifest import Manifest
 from serving.parity import Inputs, as_inputs
 
 from .arrays import read_array, read_arrays, read_images
 from .csv_tables import read_csv_table
-from .files import CSV, choose_files, kind_of, require_pyarrow
+from .files import CSV, choose_files, is_image, kind_of, require_pyarrow
 from .parts import plan_parts
 from .rows import Rows
 
@@ -68,8 +67,8 @@ def read_files(wanted: str | Sequence[str], manifest: Manifest) -> FileInputs:
 
 def _name(row_id: str) -> str:
     found = json.loads(f"{{{row_id}}}")
-    has_rows = kind_of(found["file"]) not in IMAGE_SUFFIXES
-    return f"{found['file']}:{found['row']}" if has_rows else str(found["file"])
+    name = str(found["file"])
+    return name if is_image(name) else f"{name}:{found['row']}"
 
 
 def read_rows(
@@ -81,7 +80,7 @@ def read_rows(
         InputError: the file cannot be read, or does not suit the model.
     """
     kind = kind_of(files[0])
-    if kind in IMAGE_SUFFIXES:
+    if is_image(files[0]):
         return read_images(files, manifest, threads)
     if kind == ARRAY:
         return read_array(files[0], manifest)

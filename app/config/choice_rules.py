@@ -41,7 +41,7 @@ CHOICE_RULES = {
     "optimizer.name": "adamw; muon with backbone=residual",
     "optimizer.learning_rate": f"rows of classes: {_by_count(numbers.ROW_RATES, 'rows')}; of "
     f"values 0.005; a linear model or {_FROZEN} 0.01; images 0.01 with backbone=residual, 0.005 "
-    "with a backbone that was trained before, 0.001 with others",
+    "with a run, bundle or .keras file, 0.003 with mlp, 0.001 with others",
     "optimizer.weight_decay": "rows of classes 0.5, a linear model 0; of values: "
     f"{_by_count(numbers.VALUE_WEIGHT_DECAY, 'rows')}; images 0.2 with backbone=residual, 0.05 "
     f"with others; {_FROZEN} 0.05, with fewer than {numbers.FEW_SAMPLES:,} samples 0.5, and 0 if "

@@ -250,7 +250,7 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         )
     if model.is_pretrained and not model.is_frozen:
         epochs = settings["epochs"] if "epochs" in config.given else epochs
-        defaults["head_epochs"] = epochs // PARTS_OF_HEAD
+        defaults["head_epochs"] = min(max(1, epochs // PARTS_OF_HEAD), epochs - 1)
         if "head_epochs" in config.given and settings["head_epochs"] > epochs:
             raise ConfigError(
                 f"head_epochs must be at most {epochs}, the epochs of the run. "

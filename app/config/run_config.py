@@ -106,7 +106,8 @@ def make_config(
     if start_from:
         from .starting_models import architecture  # which needs numpy
 
-        given = {**architecture(start_from, family, set(_settable(defaults.model))), **given}
+        own = architecture(start_from, family, set(_settable(defaults.model)) - given.keys())
+        given = {**own, **given}
     config = RunConfig(
         family=family,
         data=defaults.source if data is None else str(data) if isinstance(data, Path) else data,

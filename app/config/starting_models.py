@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
+from models.config.features import MODEL_SUFFIX, WEIGHTS_SUFFIX
 from serving.bundle import MANIFEST
 from serving.errors import cannot_read
 
@@ -14,6 +15,8 @@ from .families import is_own_model
 _CONFIG, _DATA = "config.toml", "data.json"
 # Beside those of the model, the settings that its architecture depends on.
 _OF_IMAGES = ("image_size",)
+# Settings of a model that may be files. A bundle names them without their folders.
+_FILES = ("backbone", "weights")
 
 
 def settings_beside(model: str) -> dict[str, Any]:
@@ -67,7 +70,8 @@ def architecture(model: str, family: str, keys: set[str]) -> dict[str, Any]:
         keys: settings of models of that family.
 
     Raises:
-        ConfigError: the model belongs to another family.
+        ConfigError: the model belongs to another family, or was trained on a backbone, or from
+            weights, that are not there.
     """
     settings = settings_beside(model)
     own = settings.get("family", family)
@@ -76,7 +80,15 @@ def architecture(model: str, family: str, keys: set[str]) -> dict[str, Any]:
             f"start_from must be a model of the same family, {family}. "
             f"Received: {model}, of the family {own}."
         )
-    return {key: value for key, value in settings.items() if key in (*keys, *_OF_IMAGES)}
+    found = {key: value for key, value in settings.items() if key in (*keys, *_OF_IMAGES)}
+    for key in _FILES:
+        value = str(found.get(key, ""))
+        if value.endswith((MODEL_SUFFIX, WEIGHTS_SUFFIX)) and not Path(value).is_file():
+            raise ConfigError(
+                f"start_from needs the {key} that its model began with. "
+                f"Received: {model}, of {value}, which is not there. Give it: --set {key}=PATH."
+            )
+    return found
 
 
 def _manifest(model: str) -> dict[str, Any]:

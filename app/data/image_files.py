@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.errors import InputError
+from serving.errors import InputError, cannot_read
 from serving.images import ImageHeader, read_header
 
 from .arrays import ComputedArray, DiskArray, rows_in_chunk
@@ -88,6 +88,8 @@ def decode_files(
             image = read(path)
         except InputError as error:
             return error
+        except OSError as error:  # of a name that is too long, or a folder that must not be read
+            return InputError(cannot_read(str(path), error))
         return image, fingerprint(image.tobytes())
 
     images = DiskArray(shape, np.uint8)

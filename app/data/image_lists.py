@@ -70,8 +70,8 @@ def list_image_folder(folder: Path) -> ImageList:
         before = len(paths)
         for path in classes.get(name, ()):
             files = sorted(_visible(path), key=lambda file: file.name)
-            images = [file for file in files if not _is_other(file)]
-            others += [file for file in files if _is_other(file)]
+            images = [file for file in files if not _is_other(file.name)]
+            others += [file for file in files if _is_other(file.name)]
             paths += images
             targets += [labels.index(path.name)] * len(images)
         sizes.append(len(paths) - before)
@@ -172,33 +172,41 @@ def _find_classes(folder: Path) -> list[Path]:
 
 
 def _has_files(folder: Path) -> bool:
-    """Return whether a class has an image by its name; of many, the first one is enough."""
-    folders = []
-    for path in _visible(folder):
-        if path.is_dir():
-            folders.append(path)
-        elif not _is_other(path):
-            return True
+    """Return whether a class has an image by its name.
+
+    Raises:
+        DataError: it has a folder.
+    """
+    folders, has_image = [], False
+    for entry in _entries(folder):
+        if os.path.isdir(entry):  # noqa: PTH112 - false for a link to itself, where others raise
+            folders.append(entry.name)
+        else:
+            has_image = has_image or not _is_other(entry.name)
     if folders:
+        fix = f"A subfolder with classes in it can be given itself: --data {folder}."
+        if has_image:
+            fix = "Move its images beside the others, or the folder to another place."
         raise DataError(
             "The subfolder of a class must hold images, not folders. "
-            f"Received: {min(folders)}. A subfolder with classes in it can be given itself: "
-            f"--data {folder}."
+            f"Received: {folder / min(folders)}. {fix}"
         )
-    return False
+    return has_image
 
 
-def _is_other(path: Path) -> bool:
+def _is_other(name: str) -> bool:
     """Return whether a file is no image by its name; one of an unknown kind may be."""
-    kind, compression = _KINDS.guess_type(str(path))
+    kind, compression = _KINDS.guess_type(name)
     return compression is not None or (kind is not None and not kind.startswith("image/"))
 
 
 def _visible(folder: Path) -> Iterator[Path]:
+    return (folder / entry.name for entry in _entries(folder))
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if not is_hidden(entry.name):
-                    yield folder / entry.name
+            yield from (entry for entry in entries if not is_hidden(entry.name))
     except OSError as error:
         raise DataError(cannot_read(folder, error)) from None

@@ -14,7 +14,7 @@ from app.errors import DataError
 from app.system.data_folders import VARIABLE, find_data, where_looked
 from models.config.digits import IMAGE_SIDE
 from serving.errors import reason_of
-from serving.images import resize
+from serving.images import fit_and_pad
 from serving.photographs import shows_ink
 
 from .array_folders import read_array_folder
@@ -91,6 +91,8 @@ def _in_shape(dataset: Dataset, reading: ReadingConfig, has_digits: bool) -> Dat
     images = dataset.inputs
     if dataset.kind != "images" or not isinstance(images, np.ndarray):  # decoded in that shape
         return dataset
+    if images.shape[3:] == (1,):
+        images = images[..., 0]
     if has_digits and images.ndim > 3:
         raise DataError(
             "The family 'digits' takes gray images. "
@@ -103,7 +105,7 @@ def _in_shape(dataset: Dataset, reading: ReadingConfig, has_digits: bool) -> Dat
     size = (IMAGE_SIDE, IMAGE_SIDE) if has_digits else reading.image_size or images.shape[1:3]
     size = size[0], size[-1]
     if images.shape[1:3] != size:
-        images = np.stack([resize(image, size) for image in images])
+        images = np.stack([fit_and_pad(image, size) for image in images])
     if not has_digits and images.ndim == 3:
         images = images[..., np.newaxis]
     return replace(dataset, inputs=images, notes=notes)

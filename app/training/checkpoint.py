@@ -29,7 +29,7 @@ from serving.errors import cannot_read, cannot_write
 from .callbacks import Seconds
 from .compilation import Compilation
 from .kept_weights import KeptWeights
-from .progressive_resizing import work_of
+from .progressive_resizing import first_of_size, work_of
 
 _STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
 _MAY_CHANGE = ("data", "figures", *PACE)
@@ -117,10 +117,10 @@ class Checkpoint(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, **(logs or {})})
         self.has_ended = bool(self.model.stop_training)
         is_last = self.has_ended or epoch + 1 == self.params["epochs"]
-        losses = [row.get("val_loss", math.inf) for row in self.history]
-        is_whole = work_of(self.params, epoch, epoch + 1) == 1
+        first = first_of_size(self.params, epoch)
+        losses = [row.get("val_loss", math.inf) for row in self.history[first:]]
         self._last = self.model.get_weights()
-        self.kept.add(self._last, losses, is_last, is_whole)
+        self.kept.add(self._last, losses, is_last, work_of(self.params, epoch, epoch + 1) == 1)
         is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
         if self.writes and self.path is not None and (is_due or is_last):
             _write_checkpoint(self.path, self._arrays(), self._state())

@@ -199,12 +199,17 @@ def _callbacks(
     Those of users come before those that write down what they add to the logs.
     """
     training = job.config.training
-    growing = []
+    growing, first_whole = [], 0
     if job.shrink is not None:
-        growing.append(GrowingImages(job.shrink, job.model.inputs[0].shape[1:], training.epochs))
+        growing = [GrowingImages(job.shrink, job.model.inputs[0].shape[1:], training.epochs)]
+        first_whole = growing[0].first_whole
     changing = optimizer_callbacks(training.optimizer)
     if training.patience:
-        changing.append(keras.callbacks.EarlyStopping("val_loss", patience=training.patience))
+        # Losses on smaller images are others, and a net that has seen only these is not done.
+        stopping = keras.callbacks.EarlyStopping(
+            "val_loss", patience=training.patience, start_from_epoch=first_whole
+        )
+        changing.append(stopping)
     return [
         *job.guards(),
         *growing,

@@ -39,12 +39,18 @@ class KeptWeights:
 
         Args:
             weights: the model's weights at its end.
-            losses: validation losses of all epochs so far; infinite without validation.
+            losses: validation losses of the epochs up to it, all with images of its size; infinite
+                without validation.
             is_last: whether training ends with it.
             is_whole: whether it had images of full size; losses on smaller ones choose nothing.
         """
-        if not (self._is_best_kept and is_whole) or not math.isfinite(losses[-1]):
+        if not self._is_best_kept or not math.isfinite(losses[-1]):
             self.weights = weights
+            return
+        if not is_whole:
+            self.recent = []
+            if not math.isfinite(self.best):  # a run that goes on has whole images in its past
+                self.weights = weights
             return
         self.recent = [*self.recent, weights][-(self._reach + 1) :]
         first = len(losses) - len(self.recent)

@@ -65,6 +65,11 @@ class GrowingImages(keras.callbacks.Callback):
         self.sides = [sides_of(shape[:2], fraction) for fraction in self.fractions]
         self.work = [height * width / (shape[0] * shape[1]) for height, width in self.sides]
 
+    @property
+    def first_whole(self) -> int:
+        """The first epoch whose images have the size of the last, counted from 0."""
+        return self.sides.index(self.sides[-1])
+
     def set_params(self, params: dict[str, Any]) -> None:
         """Add the work of each epoch to the parameters, which all callbacks share."""
         super().set_params(params)
@@ -98,6 +103,18 @@ def work_of(params: Mapping[str, Any], start: int, end: int) -> float:
         end: the epoch after the last.
     """
     return float(sum(params.get("work", [1] * params["epochs"])[start:end]))
+
+
+def first_of_size(params: Mapping[str, Any], epoch: int) -> int:
+    """Return the first of the epochs up to this one whose images have its size, from 0 on.
+
+    Args:
+        params: parameters of a training.
+        epoch: an epoch, counted from 0.
+    """
+    work = params.get("work", [1] * params["epochs"])
+    others = [before for before in range(epoch) if work[before] != work[epoch]]
+    return others[-1] + 1 if others else 0
 
 
 def sides_of(sides: Sequence[int], fraction: float) -> tuple[int, int]:

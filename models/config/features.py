@@ -178,8 +178,7 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
     @property
     def is_frozen(self) -> bool:
         """Whether only the layers after the backbone learn."""
-        is_net = self.is_trained or (bool(self.image_shape) and self.backbone != "mlp")
-        return is_net and self.freeze == "all"
+        return self.backbone != "mlp" and self.freeze == "all"
 
     @property
     def prepared_layer(self) -> str:
