@@ -172,6 +172,8 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(tmp_path):
         f"Training stopped after epoch {end} of 30: val_loss has not improved for 3 epochs."
     ]
     assert len(history(again).splitlines()) - 1 == end
+    _, told = goes_on(run.folder, {"patience": 100})
+    assert [line for line in told if line.startswith("Training stopped")] == []
 
 
 @pytest.mark.parametrize(

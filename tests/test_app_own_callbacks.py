@@ -1,5 +1,7 @@
 """Callbacks of users: the model that they see, what they may set, and what is said of mistakes."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from app.config import make_config
 from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, OwnCodeError
 from app.runs import resume, train
+from app.system.signals import Interrupted
+from app.training import checkpoint
 
 X, Y = load_iris(return_X_y=True)
 
@@ -109,6 +113,54 @@ def test_weights_that_a_callback_restores_at_the_end_are_kept(tmp_path):
     expected = keras.ops.softmax(own.predict(X[:5], verbose=0))
     whole = run.load_model().predict(X[:5].astype("float32"), verbose=0)["probabilities"]
     np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-6)
+
+
+CALLBACKS = """
+import keras
+
+
+def first():
+    return keras.callbacks.EarlyStopping(
+        "val_loss", patience=9, mode="max", restore_best_weights=True)
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 3:
+            raise KeyboardInterrupt
+"""
+
+
+def test_the_best_weights_of_a_callback_survive_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN", 0)
+    path = tmp_path / "hornbill_stop.py"
+    path.write_text(CALLBACKS)
+    own = {"callbacks": [f"{path}:first"]}
+    whole = run_with(tmp_path / "whole", **own)
+    with pytest.raises(Interrupted):
+        run_with(tmp_path / "cut", callbacks=[f"{path}:first", f"{path}:Interrupt"])
+    (folder,) = (tmp_path / "cut").glob("*/*")
+    path.write_text(CALLBACKS.replace("raise KeyboardInterrupt", "pass"))
+    run = resume(folder)
+    assert run.metrics == whole.metrics
+
+
+def test_weights_that_a_callback_has_set_at_the_end_are_written_at_once(tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    class Zero(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.set_weights([0 * array for array in self.model.get_weights()])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.import_module("app.runs.train"), "finish_run", stopped)
+        with pytest.raises(Interrupted):
+            run_with(tmp_path, Zero())
+    (folder,) = tmp_path.glob("*/*")
+    model = resume(folder, [Zero()]).load_model()
+    outputs = model.predict(X[:5].astype("float32"), verbose=0)["probabilities"]
+    np.testing.assert_allclose(outputs, 1 / 3, rtol=1e-5)
 
 
 def test_a_callback_of_a_family_sees_the_model_from_raw_inputs(tmp_path):

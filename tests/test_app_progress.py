@@ -36,7 +36,7 @@ class Clock:
 def log():
     """Return a function that logs epochs of two steps, and returns the lines."""
 
-    def run(epochs, seconds, first=0, samples=64, steps=2, work=None):
+    def run(epochs, seconds, *, first=0, samples=64, steps=2, work=None, at_once=1):  # noqa: PLR0913
         clock, lines = Clock(), []
         with TrainingLog(lines.append, clock) as log:
             log.set_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
@@ -45,9 +45,9 @@ def log():
             log.on_train_begin()
             for epoch in range(first, epochs):
                 log.on_epoch_begin(epoch)
-                for step in range(steps):
-                    clock.now += seconds * (work[epoch] if work else 1) / steps
-                    log.on_train_batch_end(step, {"loss": 0.5})
+                for step in range(0, steps, at_once):
+                    clock.now += seconds * (work[epoch] if work else 1) / -(-steps // at_once)
+                    log.on_train_batch_end(step + at_once - 1, {"loss": 0.5})
                 log.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25})
             log.on_train_end()
         return lines
@@ -92,6 +92,13 @@ def test_a_long_epoch_says_how_far_it_is(log):
         "epoch 1/1  step 6/10  loss 0.5000  40 s left in this epoch",
         "epoch 1/1  step 9/10  loss 0.5000  10 s left in this epoch",
     ]
+
+
+def test_several_steps_that_are_executed_at_once_may_end_behind_the_epoch(log):
+    lines = log(epochs=3, seconds=8, samples=64, steps=2, at_once=5)
+    times = [line.partition("val_loss 0.2500  ")[2] for line in lines if line.startswith("epoch")]
+    assert times == ["8.0 s  16 s left", "8.0 s  8 s left", "8.0 s"]
+    assert "speed: 8 rows/s" in lines
 
 
 def test_a_run_that_is_resumed_counts_on(log):

@@ -292,6 +292,16 @@ def test_the_list_names_every_claim(capsys):
     assert [row["name"] for row in json.loads(out)] == list(NAMES)
 
 
+def test_the_command_prints_the_figures_of_each_claim_under_its_name(again, capsys):
+    arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
+    code, out, _ = status_of([*arguments, "--json"], capsys)
+    assert not code
+    (found,) = json.loads(out)
+    written = json.loads((again / "vanishing" / "result.json").read_text())["claims"]
+    names = [(claim["name"], claim["figures"]) for claim in found["claims"]]
+    assert names == [(claim["name"], claim["figures"]) for claim in written]
+
+
 def test_the_command_prints_claims_and_page(again, capsys):
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
     code, out, _ = status_of(arguments, capsys)
@@ -302,7 +312,7 @@ def test_the_command_prints_claims_and_page(again, capsys):
     _, out, _ = status_of([*arguments, "--json"], capsys)
     (row,) = json.loads(out)
     assert row["claims"][0]["sign"] == HOLDS
-    assert row["claims"][0]["held"] == "24/24"
+    assert row["claims"][0]["figures"]["held"] == "24/24"
 
 
 def test_a_study_that_is_left_off_the_page_is_named(again, capsys):

@@ -23,7 +23,7 @@ from app.errors import ConfigError, DataError, RunError
 from app.evaluation.metrics import measure
 from app.evaluation.predictions import predict_samples
 from app.runs import resume, train
-from app.runs.run_folder import describe_data, new_run_folder, read_run
+from app.runs.run_folder import describe_data, new_run_folder, read_environment, read_run
 from app.training.compilation import Compilation
 from app.training.fit import fit
 from app.training.job import Job
@@ -255,6 +255,41 @@ def test_sizes_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
     assert left_out["samples"] == 1
     assert "must vary" in left_out["reason"]
     assert found["standard_error"] > 0
+
+
+def test_training_sizes_are_measured_without_the_thresholds_of_the_run(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    lines = ["a,b,c,p,q", *(f"{a},{b},{c},{int(a > 1)},{int(b > 1.2)}" for a, b, c in rows)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    settings = {"head": "sigmoid", "target": ["p", "q"], "epochs": 1, "train_sizes": [0.5]}
+    found = []
+    for rule in ("0.5", "0.05"):
+        config = make_config(
+            "features", settings | {"threshold": rule}, data=tmp_path / "labels.csv"
+        )
+        run = train(config, tmp_path, figures=False)
+        found.append(json.loads((run.folder / "training_sizes.json").read_text())["sizes"])
+        assert run.metrics["validation"]["f1_macro"] > 0 or rule == "0.5"
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_averaged_weights_are_kept_by_a_training_that_stops_early(patience, tmp_path):
+    settings = {"epochs": 50, "patience": patience, "l2": 0, "restore_best_weights": True}
+    settings |= {"optimizer.learning_rate": 9.0, "optimizer.schedule": "constant"}
+    settings |= {"optimizer.ema_momentum": 0.9, "repeat": 1}
+    run = train(make_config("softmax", settings, data="iris"), tmp_path, figures=False)
+    with (run.folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) < 50
+    best = min(float(row["val_loss"]) for row in rows)
+    assert run.metrics["validation"]["cross_entropy"] == pytest.approx(best, rel=1e-5)
+
+
+def test_the_speed_of_several_steps_executed_at_once_is_that_of_the_epoch(tmp_path):
+    settings = {"steps_per_execution": 1000, "epochs": 4}
+    run = train(make_config("softmax", settings, data="iris"), tmp_path, figures=False)
+    assert read_environment(run.folder)["examples_per_s"] > 0
 
 
 def test_float16_is_trained_with_loss_scaling():

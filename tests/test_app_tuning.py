@@ -26,11 +26,11 @@ from programs import write_program
 from waiting import PATIENCE_S, wait_until
 
 from app.commands.cli import _extra_of, main
-from app.config.run_config import combine_settings
+from app.config.run_config import change_config, combine_settings
 from app.data.arrays import DiskArray
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
-from app.errors import DataError, TuningError
+from app.errors import ConfigError, DataError, TuningError
 from app.runs.run_folder import read_run
 from app.runs.train import load_run_data
 from app.system.child_process import ChildProcess
@@ -174,7 +174,28 @@ def test_joining_a_finished_search_changes_nothing(tuned, run):
     folder, _, _ = tuned
     status, output, _ = run("tune", "--join", folder)
     assert status == 0
+    assert output.startswith(f"The search is finished.\nreport:  {folder}/report.html\n")
     assert f"next: hornbill train --config {folder}/best.toml" in output
+
+
+def test_the_epochs_of_the_head_follow_searched_epochs(tmp_path):
+    net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    net.add(keras.layers.Dense(2))
+    net.save(tmp_path / "net.keras")
+    settings = {"data": "digits8x8", "backbone": str(tmp_path / "net.keras")}
+    space = {"epochs": "int:2..8"}
+    chosen = make_definition("features", space, settings=settings)
+    of_run = change_config(chosen.base, {"epochs": 100, "head_epochs": 25})
+    chosen = replace(chosen, base=of_run)
+    for epochs, of_head in ((8, 2), (2, 1)):
+        training = chosen.configure({"epochs": epochs}).training
+        assert (training.epochs, training.head_epochs) == (epochs, of_head)
+    given = make_definition("features", space, settings={**settings, "head_epochs": 5})
+    assert given.configure({"epochs": 8}).training.head_epochs == 5
+    with pytest.raises(
+        ConfigError, match="at most 3, the epochs of the run. Received: head_epochs=5"
+    ):
+        given.configure({"epochs": 3})
 
 
 def test_no_trial_sees_the_test_split():

@@ -153,7 +153,7 @@ def _write_pages(folder: Path) -> tuple[Path, list[str]]:
 
 def _summary(result: Any) -> dict[str, Any]:
     claims = [
-        {"name": c.name, "sign": c.sign, "is_theorem": c.is_theorem, **c.figures}
+        {"name": c.name, "sign": c.sign, "is_theorem": c.is_theorem, "figures": c.figures}
         for c in result.claims
     ]
     return {

@@ -195,15 +195,24 @@ def _print_result(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> N
         if as_json:
             print_json({"joined": join, "finished_here": False})
         elif not quiet:
-            typer.echo(
-                "The trials are finished. The process that started the search writes the results."
-            )
-            if join is not None and Path(join).is_dir():
-                suggest(f"hornbill train --config {quote(join)}/best.toml")
+            _print_joined(join)
     elif as_json:
         print_json(_summary(tuned))
     elif not quiet:
         _print_tuned(tuned)
+
+
+def _print_joined(join: str | None) -> None:
+    """Say who writes, or has written, the results of a search that was joined."""
+    report = Path(join or "") / "report.html"
+    if report.is_file():
+        typer.echo(f"The search is finished.\nreport:  {report}")
+    else:
+        typer.echo(
+            "The trials are finished. The process that started the search writes the results."
+        )
+    if join is not None and Path(join).is_dir():
+        suggest(f"hornbill train --config {quote(join)}/best.toml")
 
 
 def _summary(tuned: Any) -> dict[str, Any]:

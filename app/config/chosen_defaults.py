@@ -250,12 +250,9 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         )
     if model.is_pretrained and not model.is_frozen:
         epochs = settings["epochs"] if "epochs" in config.given else epochs
-        defaults["head_epochs"] = min(max(1, epochs // PARTS_OF_HEAD), epochs - 1)
-        if "head_epochs" in config.given and settings["head_epochs"] > epochs:
-            raise ConfigError(
-                f"head_epochs must be at most {epochs}, the epochs of the run. "
-                f"Received: head_epochs={settings['head_epochs']}."
-            )
+        defaults["head_epochs"] = head_epochs_of(epochs)
+        if "head_epochs" in config.given:
+            check_head_epochs(settings["head_epochs"], epochs)
     if settings["backbone"] != "mlp":
         # A larger rate would spoil the nets of `keras.applications`.
         rate = 5e-3 if model.is_trained else 1e-3
@@ -270,6 +267,20 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
             "augmentation.randaugment": _for_samples(RANDAUGMENT, samples),
         }
     return defaults
+
+
+def head_epochs_of(epochs: int) -> int:
+    """Return the number of the epochs in which only the head of a trained backbone learns."""
+    return min(max(1, epochs // PARTS_OF_HEAD), epochs - 1)
+
+
+def check_head_epochs(head_epochs: int, epochs: int) -> None:
+    """Raise `ConfigError` if a run has fewer epochs than those of its head."""
+    if head_epochs > epochs:
+        raise ConfigError(
+            f"head_epochs must be at most {epochs}, the epochs of the run. "
+            f"Received: head_epochs={head_epochs}."
+        )
 
 
 def _grows(config: RunConfig, shape: Sequence[int]) -> bool:

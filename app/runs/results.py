@@ -86,7 +86,7 @@ def finish_run(
             tell_step("drawing figures")
             _draw(folder / FIGURES, run, dataset, fitted, predictions, evaluation)
         if sizes:
-            _write_sizes(folder, run, sizes, dataset, metrics, predictions)
+            _write_sizes(folder, run, sizes, dataset, predictions)
         environment = _environment(fitted)
         write_json(folder / ENVIRONMENT, environment)
         write_report(folder, run.config, run.data, metrics, environment, evaluation)
@@ -136,12 +136,19 @@ def _write_sizes(
     run: Run,
     sizes: Sequence[dict[str, Any]],
     dataset: Dataset,
-    metrics: Metrics,
     predictions: Predictions,
 ) -> None:
     """Write the scores by training-set size."""
     score = SCORES[dataset.task]
-    whole = {name: metrics[name][score] for name in ("train", "validation")}
+    measured_on = {
+        "train": run.splits.train[some(len(run.splits.train), _MAX_MEASURED)],
+        "validation": run.splits.validation,
+    }
+    # Without the thresholds of the run, as for the other sizes.
+    whole = {
+        name: measure(dataset.task, dataset.targets[indices], predictions.by_split[name])[score]
+        for name, indices in measured_on.items()
+    }
     rows = [*sizes, {"samples": len(run.splits.train), **whole}]
     measured = sorted((r for r in rows if "reason" not in r), key=lambda r: r["samples"])
     left_out = [row for row in rows if "reason" in row]

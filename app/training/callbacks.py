@@ -64,7 +64,9 @@ class Clock(keras.callbacks.Callback):
         self._last = time.perf_counter()
         if not self._compiled:
             self._compiled = True
-            self._begun, self._waited, self._left_out = self._last, self.wait.seconds, batch + 1
+            self._begun, self._waited = self._last, self.wait.seconds
+            # The last of several steps that are executed at once may lie behind the epoch.
+            self._left_out = min(batch + 1, self.params["steps"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add the time of the epoch."""

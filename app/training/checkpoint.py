@@ -83,7 +83,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._pace = _pace(config)
         self._written = -math.inf
         self._others: dict[str, keras.callbacks.Callback] = {}
-        self._last: list[np.ndarray] = []
+        self._at_end: list[np.ndarray] = []
         self._read: dict[str, Any] | None = None
         if path is not None and path.exists():
             self._restore(_read_checkpoint(path))
@@ -108,6 +108,8 @@ class Checkpoint(keras.callbacks.Callback):
         state = self._read["state"]
         for name, callback in self._others.items():  # early stopping may be new
             vars(callback).update(state["callbacks"].get(name, {}))
+            if best := self._read.get(_best_of(name)):
+                callback.best_weights = best
         before = state.get("pace", self._pace)  # checkpoints of earlier versions do not say
         self._change_pace(before, state.get("learning_rate"))
         self._read = None
@@ -119,18 +121,29 @@ class Checkpoint(keras.callbacks.Callback):
         is_last = self.has_ended or epoch + 1 == self.params["epochs"]
         first = first_of_size(self.params, epoch)
         losses = [row.get("val_loss", math.inf) for row in self.history[first:]]
-        self._last = self.model.get_weights()
-        self.kept.add(self._last, losses, is_last, work_of(self.params, epoch, epoch + 1) == 1)
+        is_whole = work_of(self.params, epoch, epoch + 1) == 1
+        self.kept.add(self.model.get_weights(), losses, is_last, is_whole)
         is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
-        if self.writes and self.path is not None and (is_due or is_last):
-            _write_checkpoint(self.path, self._arrays(), self._state())
-            self._written = time.monotonic()
+        if is_due or is_last:
+            self._write()
+
+    def note_end(self) -> None:
+        """Take note of the weights before users' callbacks see the end of the training."""
+        self._at_end = self.model.get_weights()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Keep the weights that a user's callback has set at the end, such as its best ones."""
+        """Keep and write the weights that a user's callback has set at the end."""
+        if not self._at_end:
+            return
         weights = self.model.get_weights()
-        if self._last and not all(map(np.array_equal, weights, self._last)):
+        if not all(map(np.array_equal, weights, self._at_end)):
             self.kept.weights = weights
+            self._write()
+
+    def _write(self) -> None:
+        if self.writes and self.path is not None:
+            _write_checkpoint(self.path, self._arrays(), self._state())
+            self._written = time.monotonic()
 
     def _restore(self, read: dict[str, Any]) -> None:
         self._read = read
@@ -192,7 +205,12 @@ class Checkpoint(keras.callbacks.Callback):
             for name, group in variables.items()
         }
         recent = [array for weights in self.kept.recent for array in weights]
-        return {**arrays, "kept": self.kept.weights, "recent": recent}
+        best = {
+            _best_of(name): callback.best_weights
+            for name, callback in self._others.items()
+            if getattr(callback, "best_weights", None) is not None
+        }
+        return {**arrays, "kept": self.kept.weights, "recent": recent, **best}
 
     def _state(self) -> dict[str, Any]:
         callbacks = {
@@ -210,6 +228,11 @@ class Checkpoint(keras.callbacks.Callback):
             "seconds": asdict(self.seconds),
             "callbacks": callbacks,
         }
+
+
+def _best_of(callback: str) -> str:
+    """Return the name of the weights that a callback restores at the end."""
+    return f"best of {callback}"
 
 
 def trained_epochs(path: Path) -> int:
@@ -296,7 +319,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     with _readable(path) as archive:
         for name in archive.files:  # in the order in which they were written
             if name != "state":
-                groups[name.rpartition("_")[0]].append(archive[name])
+                groups.setdefault(name.rpartition("_")[0], []).append(archive[name])
     return {**groups, "state": _read_state(path)}
 
 

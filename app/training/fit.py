@@ -169,6 +169,7 @@ def _run_epochs(
     shown = (own_net(full) if job.is_own else None) or full
     if others:
         every.insert(-1, FollowStop(shown))  # the checkpoint stays last
+        every.insert(0, keras.callbacks.LambdaCallback(on_train_end=lambda _: saver.note_end()))
     with shown_to(others, shown, trained):
         trained.fit(
             pipeline.batches,
@@ -181,7 +182,8 @@ def _run_epochs(
             callbacks=every,
         )
     patience = next((c for c in every if isinstance(c, keras.callbacks.EarlyStopping)), None)
-    if patience is not None and patience.stopped_epoch:
+    # A run that goes on knows where it stopped before; trainings on parts of the data are no runs.
+    if patience is not None and saver.path and patience.stopped_epoch + 1 == len(saver.history):
         tell(
             f"Training stopped after epoch {len(saver.history)} of {epochs.stop}: "
             f"{patience.monitor} has not improved for {counted(patience.patience, 'epoch')}."

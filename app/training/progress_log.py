@@ -62,17 +62,18 @@ class TrainingLog(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Tell the speed once, and how far an epoch is that takes long."""
-        now = self._clock()
+        now, steps = self._clock(), self.params["steps"]
+        # The last of several steps that are executed at once may lie behind the epoch.
+        done = min(batch + 1, steps)
         if not self._is_compiled:
-            self._is_compiled, self._steady, self._steady_step = True, now, batch
+            self._is_compiled, self._steady, self._steady_steps = True, now, done
         elif not self._has_told_speed:
-            self._tell_speed(batch, now, is_last=batch + 1 == self.params["steps"])
+            self._tell_speed(done, now, is_last=done == steps)
         if now - self._shown >= _SECONDS_WITHIN:
             self._shown = now
-            steps = self.params["steps"]
-            left = describe_duration((now - self._begun) / (batch + 1) * (steps - batch - 1))
+            left = describe_duration((now - self._begun) / done * (steps - done))
             self._write(
-                f"{self._title()}  step {batch + 1:,}/{steps:,}{describe_scores(logs)}  "
+                f"{self._title()}  step {done:,}/{steps:,}{describe_scores(logs)}  "
                 f"{left} left in this epoch"
             )
 
@@ -82,9 +83,10 @@ class TrainingLog(keras.callbacks.Callback):
         seconds = now - self._begun
         line = f"{self._title()}{describe_scores(logs)}  {seconds:.1f} s"
         if left := work_of(self.params, epoch + 1, self.params["epochs"]):
-            # The first step was compiled and does not count, unless it was the only one.
+            # What was compiled does not count, unless there was nothing else.
             first = self._first or 0
-            compiled = work_of(self.params, first, first + 1) / self.params["steps"]
+            share = self._steady_steps / self.params["steps"]
+            compiled = work_of(self.params, first, first + 1) * share
             done = work_of(self.params, first, epoch + 1) - compiled
             spent = now - self._steady if done else seconds
             line += f"  {describe_duration(spent / (done or compiled) * left)} left"
@@ -96,8 +98,10 @@ class TrainingLog(keras.callbacks.Callback):
         """Write the line of the last epoch."""
         self._write_pending()
 
-    def _tell_speed(self, batch: int, now: float, is_last: bool) -> None:
-        spent, steps = now - self._steady, batch - self._steady_step
+    def _tell_speed(self, done: int, now: float, is_last: bool) -> None:
+        spent = now - self._steady
+        epochs = self._epoch - (self._first or 0)
+        steps = epochs * self.params["steps"] + done - self._steady_steps
         per_step, kind = samples_per_step(self.model, self.params)
         if per_step and steps > 0 and spent > 0 and (is_last or spent >= _SECONDS_OF_SPEED):
             self._has_told_speed = True

@@ -8,6 +8,7 @@ from typing import Any
 
 import tomli_w
 
+from app.config.chosen_defaults import check_head_epochs, head_epochs_of
 from app.config.families import is_own_model
 from app.config.run_config import (
     RunConfig,
@@ -101,7 +102,25 @@ class Definition:
         Raises:
             ConfigError: the values contradict each other.
         """
-        return _with(self.base, read_settings(self.space, drawn))
+        changes = read_settings(self.space, drawn)
+        training: Any = self.base.training
+        if "epochs" in changes and getattr(training, "head_epochs", False):
+            changes = self._with_head_epochs(changes)
+        return _with(self.base, changes)
+
+    def _with_head_epochs(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Return settings with epochs of the head that suit all epochs, as in a run.
+
+        Raises:
+            ConfigError: those that are set are more than all.
+        """
+        training: Any = self.base.training
+        found = {"head_epochs": training.head_epochs, **changes}
+        was_chosen = training.head_epochs == head_epochs_of(training.epochs)
+        if was_chosen and "head_epochs" not in changes:
+            found["head_epochs"] = head_epochs_of(changes["epochs"])
+        check_head_epochs(found["head_epochs"], changes["epochs"])
+        return found
 
 
 def make_definition(

@@ -259,8 +259,11 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
     if not definition.space:
         definition = _with_default_space(replace(definition, base=base), dataset.kind)
     data = make_trial_data(base, dataset, definition.budget.folds)
-    for part in (*data.parts, *([refit] if definition.budget.folds > 1 else ())):
-        adapt(checked_model(base, dataset, part), dataset, part.train)
+    checked_on = [(data.dataset, part) for part in data.parts]
+    if definition.budget.folds > 1:
+        checked_on.append((dataset, refit))
+    for samples, part in checked_on:
+        adapt(checked_model(base, samples, part), samples, part.train)
     make_sampler(definition, base.seed)
     budget = definition.budget
     if budget.method == "grid":

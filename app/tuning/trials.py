@@ -24,7 +24,7 @@ from serving.errors import counted
 # The objective that a search minimizes: a mean over samples without penalties, which can be
 # compared whatever loss was used for training.
 LOSSES = {"multiclass": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "rmse"}
-_LOSS_SETTINGS = ("loss", "label_smoothing")
+_LOSS_SETTINGS = ("loss", "label_smoothing", "class_weight")
 _NONE = np.array([], np.int64)
 
 
