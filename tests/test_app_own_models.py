@@ -470,6 +470,10 @@ GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.in
         (lambda: (X.astype(str), Y), "Inputs must be numbers. Received: x of <U"),
         (lambda: ([[1, 2], [3]], [0, 1]), "x must be an array of one shape"),
         (lambda: [X], "data must be a source, arrays .* Received: a list of 1 parts"),
+        (
+            lambda: parts(train=batches(x=X, y=np.array(["a", "b", "c"])[Y])),
+            "must yield numbers. Received: train with .*string.* Turn texts into numbers first",
+        ),
         (lambda: (X / 0, Y), "must be finite. Received: x with NaN or infinity in sample 0"),
         (
             lambda: ({"a": np.where(np.arange(4) == 2, np.nan, X), "b": X}, Y),
@@ -558,6 +562,164 @@ def test_a_pipeline_of_unknown_sizes_goes_on(code, tmp_path):
     (folder,) = (tmp_path / "hornbill_net").iterdir()
     with pytest.raises(OwnCodeError, match="Stop in epoch 2"):
         resume(folder, data=pipelines)
+
+
+def test_statistics_of_a_normalization_are_those_of_many_pixels(tmp_path):
+    random = np.random.default_rng(0)
+    images = np.repeat(random.integers(0, 256, (1200, 1, 1, 3), np.uint8), 96, axis=1)
+    images = np.repeat(images, 96, axis=2)  # 3e7 numbers, at which a sum in float32 stalls
+
+    def build():
+        inputs = keras.Input((96, 96, 3))
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Normalization()(inputs))
+        return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+    with data_on_disk((images, np.arange(1200) % 2)) as found:
+        model, config, dataset, splits = with_head(build, found.source)
+        job = Job(save_untrained(model, config, tmp_path), dataset, splits)
+        (inner,) = (layer for layer in job.model.layers if isinstance(layer, keras.Model))
+        expected = images[splits.train, 0, 0].astype(float)
+    np.testing.assert_allclose(np.ravel(inner.layers[1].mean), expected.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(np.ravel(inner.layers[1].variance), expected.var(axis=0), rtol=1e-4)
+
+
+def test_long_sequences_and_arrays_of_many_channels_train(tmp_path):
+    random = np.random.default_rng(0)
+    long = keras.Sequential([keras.Input((1600, 1)), keras.layers.GlobalAveragePooling1D()])
+    long.add(keras.layers.Dense(2))
+    data = random.normal(size=(40, 1600, 1)), np.arange(40) % 2
+    assert quick(long, data, tmp_path, epochs=1).is_finished
+    deep = keras.Sequential([keras.Input((8, 8, 6)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    data = random.integers(0, 256, (40, 8, 8, 6), np.uint8), np.arange(40) % 2
+    assert train({"epochs": 1}, tmp_path, model=deep, data=data).is_finished
+
+
+def test_training_and_test_arrays_of_keras_are_splits(code, tmp_path):
+    order = ORDER[:120], ORDER[120:]
+    data = tuple((X[rows], Y[rows]) for rows in order)
+    run = quick(net(code, "build"), data, tmp_path, epochs=1)
+    assert run.data["samples"]["test"] == 30
+    np.testing.assert_array_equal(
+        load_dataset(run.config.data).targets[run.splits.test], Y[order[1]]
+    )
+
+
+def test_numbers_in_several_columns_are_values(tmp_path):
+    targets = np.random.default_rng(0).integers(0, 200, (150, 2))
+
+    def build(input_shape, outputs):
+        return layers_from(keras.Input(input_shape), keras.layers.Dense(outputs))
+
+    assert quick(build, (X, targets), tmp_path, epochs=1).data["task"] == "regression"
+
+
+def test_columns_of_zeros_and_ones_of_a_table_are_labels(tmp_path):
+    table = tmp_path / "table.csv"
+    lines = [f"{x[0]},{int(x[1] > 3)},{int(x[2] > 3)}" for x in X]
+    table.write_text("\n".join(["x,a,b", *lines]) + "\n")
+
+    def build(input_shape, num_outputs):
+        head = keras.layers.Dense(num_outputs, activation="sigmoid")
+        return layers_from(keras.Input(input_shape), head)
+
+    run = quick(build, str(table), tmp_path, epochs=1, target=["a", "b"])
+    assert run.data["task"] == "multilabel"
+
+
+def test_a_users_kind_of_batch_normalization_stays_as_it_is(tmp_path):
+    class Frozen(keras.layers.BatchNormalization):
+        def call(self, inputs, training=None, mask=None):
+            return super().call(inputs, training=False, mask=mask)
+
+    keras.saving.register_keras_serializable("hornbill_tests")(Frozen)
+    own = layers_from(keras.Input((4,)), Frozen(), keras.layers.Dense(3))
+    run = quick(own, (X, Y), tmp_path, epochs=1)
+    inner = next(layer for layer in run.load_model().layers if isinstance(layer, keras.Model))
+    assert not np.asarray(inner.layers[1].moving_mean).any()
+
+
+OBJECTS = """
+import sys
+from pathlib import Path
+import keras
+import hornbill_net
+from app.runs import resume
+
+run = resume(Path(sys.argv[1]))
+print(run.is_finished)
+"""
+
+
+def test_losses_and_metrics_of_python_are_made_again_by_another_process(code, tmp_path):
+    settings = {
+        "loss": keras.losses.CategoricalCrossentropy(from_logits=True),
+        "metrics": [keras.metrics.F1Score(average="macro")],
+        "callbacks": net(code, "Stop"),
+    }
+    with pytest.raises(OwnCodeError, match="Stop in epoch 2"):
+        quick(net(code, "build"), "iris", tmp_path, epochs=3, **settings)
+    (folder,) = (tmp_path / "hornbill_net").iterdir()
+    source = (code / "hornbill_net.py").read_text()
+    try:
+        (code / "hornbill_net.py").write_text(source.replace("raise ValueError", "print"))
+        path = os.pathsep.join([str(code), *sys.path])
+        command = [sys.executable, "-c", OBJECTS, str(folder)]
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+    finally:
+        (code / "hornbill_net.py").write_text(source)
+    assert done.stdout.splitlines()[-1:] == ["True"], done.stderr[-2000:]
+    assert "f1_score" in (folder / "history.csv").read_text()
+
+
+class Scaled(keras.losses.Loss):
+    """A loss whose configuration lacks its factor."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, targets, outputs):
+        return self.factor * keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
+
+
+def test_an_object_of_another_process_is_refused_rather_than_made_anew(code, tmp_path):
+    from app.system import user_code
+
+    settings = {"loss": Scaled(5), "callbacks": net(code, "Stop")}
+    with pytest.raises(OwnCodeError, match="Stop in epoch 2"):
+        quick(net(code, "build"), "iris", tmp_path, epochs=3, **settings)
+    (folder,) = (tmp_path / "hornbill_net").iterdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(user_code, "_PASSED", {})
+        message = "loss must be in this process, or be named by file.py:name. Received: Scaled"
+        with pytest.raises(ConfigError, match=message):
+            resume(folder)
+
+
+def test_a_function_of_data_is_found_from_any_folder(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(code)
+    settings = {"callbacks": net(code, "Stop"), "epochs": 3}
+    with pytest.raises(OwnCodeError, match="Stop in epoch 2"):
+        quick(net(code, "build"), "hornbill_data.py:pipelines", tmp_path, **settings)
+    monkeypatch.chdir(tmp_path)
+    (folder,) = (tmp_path / "hornbill_net").iterdir()
+    with pytest.raises(OwnCodeError, match="Stop in epoch 2"):
+        resume(folder)
+
+
+def test_a_loss_of_ones_own_gets_outputs_without_the_axis_of_members(tmp_path):
+    shapes = set()
+
+    def error_of_the_first(targets, outputs):
+        shapes.add((len(targets.shape), len(outputs.shape)))
+        return keras.ops.square(targets[:, 0] - outputs[:, 0])
+
+    settings = {"loss": error_of_the_first, "head": "linear", "epochs": 2, "members": 4}
+    assert train(make_config("features", settings, data="diabetes"), tmp_path, figures=False)
+    assert shapes == {(2, 2)}
 
 
 def test_a_generator_without_end_is_stopped(tmp_path):

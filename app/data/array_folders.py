@@ -175,12 +175,12 @@ def head_of_targets(folder: Path) -> str:
     values.
     """
     facts, targets = read_facts(folder), open_array(target_file(folder))
-    if facts.labels or targets.dtype.kind in "iub":
-        is_single = targets.size == len(targets)
-        return "softmax" if is_single or _is_one_hot(targets) else "sigmoid"
-    if targets.size > len(targets) and _is_binary(targets):
+    if targets.size > len(targets):
+        if not _is_binary(targets):
+            return "linear"
         return "softmax" if _is_one_hot(targets) else "sigmoid"
-    return "softmax" if targets.size == len(targets) and _is_binary(targets) else "linear"
+    are_classes = facts.labels or targets.dtype.kind in "iub" or _is_binary(targets)
+    return "softmax" if are_classes else "linear"
 
 
 def has_many_numbers(folder: Path) -> bool:

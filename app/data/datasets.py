@@ -112,7 +112,10 @@ class Dataset:
     @property
     def kind(self) -> str:
         """`rows`, `images` or `arrays`."""
-        if self.inputs.ndim in (3, 4) and self.inputs.dtype == np.uint8:
+        is_image = self.inputs.ndim == 3 or (
+            self.inputs.ndim == 4 and self.inputs.shape[3] in (1, 3)
+        )
+        if is_image and self.inputs.dtype == np.uint8:
             return "images"
         return "rows" if self.inputs.ndim == 2 and self.inputs.dtype == np.float32 else "arrays"
 

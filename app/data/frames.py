@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import DataError
+from app.system.user_code import absolute_reference
 from serving.columns import cell_text
 from serving.errors import InputError, cannot_write
 from serving.frames import is_table, table_columns
@@ -52,8 +53,8 @@ def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[DataOnDis
         DataError: a DataFrame has no rows, names a column twice or holds lists; arrays or pipelines
             have another form; or the temporary folder cannot be written.
     """
-    origin = data if is_code(data) else ""
-    data = data_of_code(data) if origin else data
+    origin = absolute_reference(data) if is_code(data) else ""
+    data = data_of_code(origin) if origin else data
     if not is_table(data) and not is_own_data(data):
         if origin and not isinstance(data, str | Path):
             raise DataError(

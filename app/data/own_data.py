@@ -69,7 +69,8 @@ def write_own_data(
     """Write arrays or pipelines as a folder of arrays.
 
     Args:
-        data: arrays `(x, y)`, where x may be a dict of arrays; a finite `tf.data.Dataset` of
+        data: arrays `(x, y)`, where x may be a dict of arrays, or `((x, y), (x, y))` for training
+            and test, as `keras.datasets` return; a finite `tf.data.Dataset` of
             `(x, y)`, with batches or without; or datasets for `train`, `validation` and `test`,
             as a dict or in that order, with batches.
         folder: an existing, empty folder.
@@ -92,7 +93,29 @@ def write_own_data(
     if isinstance(data, Mapping) or len(data) != 2:
         received = ", ".join(map(str, data)) if isinstance(data, Mapping) else f"{len(data)} parts"
         raise DataError(f"data must be {_FORMS}. Received: a {type(data).__name__} of {received}.")
-    x, y = data
+    sets = data if all(map(_is_pair, data)) else [data]
+    inputs = [_checked(x, y) for x, y in sets]
+    facts = _write_parts((part for x, y in inputs for part in _slices(x, y)), folder)
+    if len(sets) > 1:
+        facts = replace(facts, test_start=len(inputs[0][1]))
+    write_facts(folder, facts)
+    return None
+
+
+def _is_pair(part: Any) -> bool:
+    """Return whether a part of data is (x, y), as `keras.datasets` have for training and test."""
+    is_two = isinstance(part, tuple | list) and len(part) == 2
+    return is_two and all(hasattr(array, "shape") for array in part)
+
+
+def _slices(x: Any, y: np.ndarray) -> Iterator[Any]:
+    for start in range(0, len(y), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        yield _at(x, rows), y[rows]
+
+
+def _checked(x: Any, y: Any) -> tuple[Any, np.ndarray]:
+    """Return inputs and targets as arrays of as many samples."""
     if isinstance(x, tuple | list) and any(hasattr(part, "shape") for part in x):
         raise DataError(
             "Several inputs must be a dict of arrays by the name of the model's input. "
@@ -115,10 +138,7 @@ def write_own_data(
                 "x and y must have as many samples. "
                 f"Received: {len(array):,} in {name or 'x'} and {len(targets):,} in y."
             )
-    slices = (slice(start, start + _AT_ONCE) for start in range(0, len(targets), _AT_ONCE))
-    parts = ((_at(inputs, rows), targets[rows]) for rows in slices)
-    write_facts(folder, _write_parts(parts, folder))
-    return None
+    return inputs, targets
 
 
 def open_stream(data: Any, folder: Path, inputs: Array) -> Stream:
@@ -200,6 +220,12 @@ def _write_streams(
     counter = _Counter()
     for name, dataset in pipelines.items():
         _check_spec(dataset, name, has_weights=name == "train")
+        if any(leaf.dtype == tf.string for leaf in tf.nest.flatten(dataset.element_spec)):
+            raise DataError(
+                "Pipelines for training, validation and test must yield numbers. "
+                f"Received: {name} with {_describe(dataset.element_spec)}. Turn texts into numbers "
+                "first, such as token ids or numbers of classes."
+            )
         if not _has_batches(dataset.element_spec):
             raise DataError(
                 "Pipelines for training, validation and test must have batches. "

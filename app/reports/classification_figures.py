@@ -263,17 +263,22 @@ def _mark_threshold(
 
 
 def draw_mistakes(
-    dataset: Dataset, test: np.ndarray, probabilities: np.ndarray, path: Path
+    dataset: Dataset,
+    test: np.ndarray,
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    path: Path,
 ) -> None:
     """Write a PNG of the most confident mistakes, if there are any.
 
     Args:
         dataset: a data set of images and classes.
         test: indices of the test split, int64 `(samples,)`.
+        predicted: the predicted classes, int64 `(samples,)`.
         probabilities: `(samples, classes)`.
         path: the file to write.
     """
-    predicted, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    confidences = probabilities[np.arange(len(predicted)), predicted]
     wrong = np.flatnonzero(predicted != dataset.targets[test])
     worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:_MISTAKES]
     if not worst.size:

@@ -156,7 +156,7 @@ def _draw_classes(
     if dataset.positive is not None:
         _draw_ranking(folder, dataset, test, probabilities, thresholds)
     if dataset.kind == "images":
-        draw_mistakes(dataset, test, probabilities, folder / "mistakes.png")
+        draw_mistakes(dataset, test, predicted, probabilities, folder / "mistakes.png")
 
 
 def _draw_ranking(

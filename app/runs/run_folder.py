@@ -33,6 +33,7 @@ from app.system.atomic_files import atomic_write, write_json
 from app.system.user_code import is_reference
 from app.training.model_sizes import fit_to_data, rows_beside
 from app.training.own_models import own_layers, with_untrained
+from app.training.own_objects import write_objects
 from models.config import OwnModelConfig
 from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
@@ -168,6 +169,7 @@ def begin_run(run: Run) -> None:
     try:
         np.savez_compressed(folder / SPLITS, **vars(run.splits))
         write_json(folder / DATA, run.data)
+        write_objects(run.config.training, folder)
         atomic_write(folder / CONFIG, config_toml(run.config))
     except OSError as error:
         raise unwritable(folder, error) from None

@@ -54,6 +54,7 @@ from app.training.own_models import (
     image_size_of_model,
     save_untrained,
 )
+from app.training.own_objects import read_objects
 from app.training.starting_weights import start_image_size, start_with, tell_start
 from models.config import OwnModelConfig
 
@@ -300,6 +301,7 @@ def resume(
         if team.is_writer:
             _tell_other_backend(run)
             _tell_missing_callbacks(run, callbacks)
+        read_objects(run.folder)
         dataset = load_run_data(run.config)
         run.check_data(dataset)
         if dataset.stream is not None:

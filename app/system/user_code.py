@@ -7,6 +7,7 @@ reference too; another process finds it if its module can be imported.
 import importlib
 import importlib.util
 import re
+import secrets
 import sys
 import traceback
 from importlib.machinery import PathFinder
@@ -48,16 +49,26 @@ def has_module(name: str) -> bool:
 def reference_to(thing: Any) -> str:
     """Return a reference to an object, by which `load_object` finds it in this process.
 
-    Functions and classes get the name that other processes import them by.
+    Functions and classes get the name that other processes import them by, other objects a number
+    that another process does not use.
     """
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     reference = f"{named.__module__}:{named.__qualname__}"
     if getattr(sys.modules.get(named.__module__), named.__qualname__, None) is not thing:
         known = [n for n, each in _PASSED.items() if each is thing]
-        number = sum(n.startswith(f"{reference}#") for n in _PASSED) + 1
-        reference = known[0] if known else f"{reference}#{number}"
-    _PASSED[reference] = thing
+        reference = known[0] if known else f"{reference}#{secrets.randbelow(10**9)}"
+    pass_object(reference, thing)
     return reference
+
+
+def pass_object(reference: str, thing: Any) -> None:
+    """Let a reference name an object in this process."""
+    _PASSED[reference] = thing
+
+
+def is_object(reference: Any) -> bool:
+    """Return whether a reference names an object, rather than a function or class of a module."""
+    return is_reference(reference) and "#" in reference
 
 
 def absolute_reference(reference: str) -> str:
@@ -88,17 +99,22 @@ def load_object(reference: str, what: str) -> Any:
 
     Raises:
         ConfigError: the reference has another form, or its module cannot be imported or has no
-            such name.
+            such name; or it names an object of another process.
     """
     if reference in _PASSED:
         return _PASSED[reference]
+    if is_object(reference):
+        raise ConfigError(
+            f"{what} must be in this process, or be named by file.py:name. Received: "
+            f"{shown_name(reference)}, an object that Python code has passed in another process."
+        )
     if not is_reference(reference):
         raise ConfigError(
             f"{what} must be file.py:name or package.module:name. Received: {reference!r}."
         )
     place, _, name = reference.rpartition(":")
     found = import_place(place, what)
-    for part in name.partition("#")[0].split("."):
+    for part in name.split("."):
         if not hasattr(found, part):
             raise ConfigError(
                 f"{what} must name something in {place}. Received: {reference!r}; there is no "

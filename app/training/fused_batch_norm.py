@@ -25,7 +25,7 @@ def with_fused_normalization(model: keras.Model) -> keras.Model:
 
 def _can_be_fused(layer: keras.Layer) -> bool:
     return (
-        isinstance(layer, keras.layers.BatchNormalization)
+        type(layer) is keras.layers.BatchNormalization  # that of a user may do something else
         and layer.center
         and layer.scale
         and not layer.renorm

@@ -191,10 +191,15 @@ class MemberLoss(keras.losses.Loss):
             y_true: float32 `(batch, outputs)`.
             y_pred: float32 `(batch, members, outputs)`.
         """
-        targets = keras.ops.broadcast_to(keras.ops.expand_dims(y_true, 1), keras.ops.shape(y_pred))
-        losses = self._loss.call(targets, y_pred)
-        # A user's loss may return the mean of the batch.
-        return losses if not len(losses.shape) else keras.ops.mean(losses, axis=1)
+        _, members, units = y_pred.shape
+        # A user's loss takes outputs of the shape that it has without members.
+        losses = self._loss.call(
+            keras.ops.repeat(y_true, members, axis=0), keras.ops.reshape(y_pred, (-1, units))
+        )
+        if not len(losses.shape):  # the mean of the batch
+            return losses
+        of_members = keras.ops.reshape(losses, (-1, members, *losses.shape[1:]))
+        return keras.ops.mean(of_members, axis=1)
 
 
 class MemberMetric(MetricAround):

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.config.reading_config import MAX_SIDE
 from app.config.run_config import RunConfig
 from app.data.array_folders import has_many_numbers, head_of_targets
 from app.data.arrays import NamedArrays
@@ -38,7 +39,7 @@ from models.own import Targets, add_head, encoded_width, head_of, units_of
 from serving.errors import HornbillError, one_line
 
 from .model_sizes import columns_of
-from .preprocessing import computed
+from .preprocessing import adapt_normalization, computed
 
 # The untrained model of a run, from which it is resumed without the user's function.
 UNTRAINED = "untrained.keras"
@@ -220,8 +221,12 @@ def _head_of_data(source: str, targets: Sequence[str]) -> str:
     if source in NAMED:
         return "linear" if NAMED[source].task == "regression" else "softmax"
     path = Path(source)
-    is_value = path.suffix.lower() in SUFFIXES and has_decimals(open_table(path), targets)
-    return "linear" if is_value or len(targets) > 1 else "softmax"
+    if path.suffix.lower() not in SUFFIXES:
+        return "softmax"
+    table = open_table(path)
+    if len(targets) > 1:
+        return "linear" if numbers_in_table(table, targets) else "sigmoid"
+    return "linear" if has_decimals(table, targets) else "softmax"
 
 
 def _may_be_values(source: str, targets: Sequence[str]) -> bool:
@@ -239,7 +244,8 @@ def image_size_of_model(builder: Builder, config: RunConfig) -> tuple[int, ...]:
     inputs: Any = getattr(builder.build(config.seed, {}), "inputs", None) or ()
     shape = list(inputs[0].shape) if len(inputs) == 1 else []
     is_image = len(shape) in (3, 4) and None not in shape[1:3]
-    return tuple(shape[1:3]) if is_image else ()
+    # What is longer is a sequence, or an image that is read at no such size.
+    return tuple(shape[1:3]) if is_image and max(shape[1:3]) <= MAX_SIDE else ()
 
 
 def build_with_head(
@@ -371,4 +377,4 @@ def adapt_normalizations(model: keras.Model, dataset: Dataset, train: np.ndarray
         for place, tensor in enumerate(inputs):
             if layer.input is tensor:
                 given = net._inbound_nodes[-1].input_tensors[place]
-                layer.adapt(np.concatenate(list(computed(model, given, dataset, sample))))
+                adapt_normalization(layer, computed(model, given, dataset, sample))

@@ -248,6 +248,22 @@ def _statistics(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, in
     return mean, squares / np.maximum(count, 1), int(np.max(count))
 
 
+def adapt_normalization(layer: keras.layers.Normalization, parts: Iterable[np.ndarray]) -> None:
+    """Set the statistics of a layer to those of its inputs, a part at a time.
+
+    `layer.adapt` adds up in float32, which stalls at a few million numbers.
+    """
+
+    def columns(part: np.ndarray) -> np.ndarray:
+        """Return a part with the axes that the layer keeps as its last."""
+        kept = sorted(axis % part.ndim for axis in layer.axis)
+        rest = [axis for axis in range(part.ndim) if axis not in kept]
+        return part.transpose(*rest, *kept).reshape(-1, *(part.shape[axis] for axis in kept))
+
+    mean, variance, count = _statistics(map(columns, parts))
+    _set_statistics(layer, mean, variance, count)
+
+
 def _set_statistics(
     layer: keras.layers.Normalization, mean: np.ndarray, variance: np.ndarray, count: int
 ) -> None:

@@ -1,0 +1,67 @@
+"""Losses and metrics that Python code passes as objects, kept so that a run can be resumed."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from app.config.training_config import TrainingConfig
+from app.errors import ConfigError
+from app.system.atomic_files import atomic_write
+from app.system.user_code import is_object, load_object, named_objects, pass_object
+
+OBJECTS = "objects.json"
+# Arguments of all losses and metrics, which configurations of Keras may lack.
+_OF_EVERY = {"name", "dtype", "reduction"}
+
+
+def write_objects(config: TrainingConfig, folder: Path) -> None:
+    """Write the losses and metrics of Python code that Keras can serialize to a run's folder.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    references = [name for name in (config.loss, *config.metrics) if is_object(name)]
+    found = {name: load_object(name, "loss or metric") for name in references}
+    kept = {
+        name: keras.saving.serialize_keras_object(thing)
+        for name, thing in found.items()
+        if _has_whole_config(thing)
+    }
+    if kept:
+        atomic_write(folder / OBJECTS, json.dumps(kept, indent=2))
+
+
+def read_objects(folder: Path) -> None:
+    """Let settings of a run name the losses and metrics that are written in its folder.
+
+    Raises:
+        ConfigError: one of them cannot be made again.
+    """
+    path = folder / OBJECTS
+    if not path.is_file():
+        return
+    for name, config in json.loads(path.read_text("utf-8")).items():
+        try:
+            known = named_objects(name)
+        except ConfigError:  # of Keras itself, or of a script that is not there
+            known = {}
+        try:
+            thing = keras.saving.deserialize_keras_object(config, custom_objects=known)
+        except Exception as error:  # whatever Keras or a constructor raises
+            raise ConfigError(
+                f"Losses and metrics must be made again from {path}. Received: {name}: {error}"
+            ) from None
+        pass_object(name, thing)
+
+
+def _has_whole_config(thing: Any) -> bool:
+    """Return whether the configuration of a Keras object has all arguments of its constructor."""
+    if not isinstance(thing, keras.losses.Loss | keras.metrics.Metric):
+        return False
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(type(thing)).parameters.values()
+    wanted = {each.name for each in parameters if each.kind not in kinds} - _OF_EVERY
+    return wanted <= set(thing.get_config())
