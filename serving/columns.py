@@ -143,8 +143,9 @@ def are_columns(manifest: "Manifest", names: Iterable[str]) -> bool:
     if not (manifest.columns or manifest.string_columns):
         return False
     found, inputs = set(names), {spec.name for spec in manifest.inputs}
-    needed = {column.name for column in row_format(manifest).columns}
-    return not found & inputs or (needed <= found and found != inputs)
+    if found.isdisjoint(inputs) or found == inputs:
+        return found != inputs
+    return found.issuperset(column.name for column in row_format(manifest).columns)
 
 
 def read_row_inputs(
