@@ -131,6 +131,23 @@ def check_names(manifest: "Manifest", names: Iterable[str], source: str) -> list
     return [name for name in found if name not in needed]
 
 
+def are_columns(manifest: "Manifest", names: Iterable[str]) -> bool:
+    """Return whether names are those of a table's columns, instead of the model's inputs.
+
+    A column may have the name of an input, such as `texts`.
+
+    Args:
+        manifest: manifest of any model.
+        names: names of what is given.
+    """
+    if not (manifest.columns or manifest.string_columns):
+        return False
+    found, inputs = set(names), {spec.name for spec in manifest.inputs}
+    if found.isdisjoint(inputs) or found == inputs:
+        return found != inputs
+    return found.issuperset(column.name for column in row_format(manifest).columns)
+
+
 def read_row_inputs(
     manifest: "Manifest",
     cells: Mapping[str, Cells],

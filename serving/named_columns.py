@@ -3,6 +3,8 @@
 Such are the models of Keras' `TextVectorization` and `FeatureSpace`.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from .errors import InputError, cannot_read
 from .manifest import Manifest, TensorSpec
 
 _LINES = ".txt"
+_DIGITS = re.compile(r"[+-]?\d{1,19}", re.ASCII)  # int64 has no more
+_INEXACT = 2**53  # below it float64 holds every whole number
 
 
 def takes_named_columns(manifest: Manifest) -> bool:
@@ -71,7 +75,8 @@ def _read_lines(path: Path, manifest: Manifest) -> list[str]:
             "Give a CSV file."
         )
     try:
-        texts = path.read_text("utf-8").splitlines()
+        with path.open(encoding="utf-8-sig") as file:  # ends lines at \n, \r\n and \r only
+            texts = [line.removesuffix("\n") for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(cannot_read(path, error)) from None
     if not texts:
@@ -83,23 +88,28 @@ def _read_cells(spec: TensorSpec, cells: list[str], path: Path, lines: list[int]
     if spec.dtype == "string":
         return _shaped(np.array(cells, object), spec)
     kind = "boolean" if spec.dtype == "bool" else "number"
-    values, wrong = read_column(RawColumn(spec.name, kind), cells)
-    numbers = values[:, 0]
-    is_wrong = np.isnan(numbers)
-    is_wrong[wrong] = True
-    dtype = dtype_of(spec)
+    column, _ = read_column(RawColumn(spec.name, kind), cells)
+    dtype, numbers = dtype_of(spec), column[:, 0].tolist()  # NaN where a cell is wrong
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        is_wrong |= (numbers != np.round(numbers)) | ~(
-            (numbers >= limits.min) & (numbers <= limits.max)
-        )
-    if is_wrong.any():
-        row = int(np.argmax(is_wrong))
+        numbers = list(map(_whole, cells, numbers))
+        is_right = [limits.min <= number <= limits.max for number in numbers]
+    else:
+        is_right = [not math.isnan(number) for number in numbers]
+    if not all(is_right):
+        row = is_right.index(False)
         raise InputError(
             f"Each cell of {spec.name} must be of {spec.dtype}. "
             f"Received: {cells[row]!r:.80}{line_places(path, lines)(row)}."
         )
-    return _shaped(numbers.astype(dtype), spec)
+    return _shaped(np.array(numbers, dtype), spec)
+
+
+def _whole(cell: str, number: float) -> float:
+    """Return the exact whole number of a cell; NaN if it is none."""
+    if _DIGITS.fullmatch(cell):
+        return int(cell)
+    return int(number) if abs(number) < _INEXACT and number.is_integer() else math.nan
 
 
 def _shaped(column: np.ndarray, spec: TensorSpec) -> np.ndarray:

@@ -19,7 +19,7 @@ from .checking import (
     quick_check,
     refuse_masked,
 )
-from .columns import check_names, read_row_inputs, row_format
+from .columns import are_columns, check_names, read_row_inputs, row_format
 from .contract import check_contract
 from .cores import available_cores
 from .decisions import decide, interval_ends, thresholds_of
@@ -468,12 +468,12 @@ class Predictor:
 
     def _are_rows(self, inputs: Any) -> bool:
         """Return whether inputs are rows of a table instead of arrays."""
-        manifest, names = self.manifest, [spec.name for spec in self.manifest.inputs]
+        manifest = self.manifest
+        if isinstance(inputs, Mapping):
+            return are_columns(manifest, map(str, inputs))
         if not (manifest.columns or manifest.string_columns):
             return False
-        if isinstance(inputs, Mapping):
-            return not set(names) & set(inputs)
-        return isinstance(inputs, list | tuple) or is_table(inputs) or len(names) > 1
+        return isinstance(inputs, list | tuple) or is_table(inputs) or len(manifest.inputs) > 1
 
     def _run_images(
         self, images: Sequence["ImageSource"], rows: int, read: Callable[["ImageSource"], Array]

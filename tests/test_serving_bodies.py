@@ -5,6 +5,7 @@ import codecs
 import gzip
 import http.client
 import json
+import math
 import re
 import shutil
 import socket
@@ -83,7 +84,8 @@ MUTATIONS = st.tuples(
 
 def outcome(read, *arguments):
     try:
-        return {name: array.tolist() for name, array in read(*arguments).arrays.items()}
+        arrays = read(*arguments).arrays
+        return {name: repr(array.tolist()) for name, array in arrays.items()}  # NaN equals NaN
     except ServingError:  # each gets 400
         return "refused"
 
@@ -109,15 +111,17 @@ def test_a_long_list_of_numbers_is_read_like_a_short_one(
 
 
 def raw_rows(manifest, count):
-    """Return rows of a table, with texts that look like JSON."""
-    texts = ['a,"]}' * 20, "[{" * 30, "\\" * 30, "é, x" * 30, "", '","' * 20]
+    """Return rows of a table, with texts that look like JSON, and missing numbers."""
+    texts = ['a,"]}' * 20, "[{" * 30, "\\" * 30, "é, NaN" * 30, "", '","' * 20]
     columns = [*manifest.columns, *manifest.string_columns]
+
+    def cell(name, row, place):
+        if name in manifest.string_columns:
+            return texts[(row + place) % 6]
+        return math.nan if name in manifest.nullable_columns and row % 7 == 6 else row
+
     return [
-        {
-            name: texts[(row + place) % 6] if name in manifest.string_columns else row
-            for place, name in enumerate(columns)
-        }
-        for row in range(count)
+        {name: cell(name, row, place) for place, name in enumerate(columns)} for row in range(count)
     ]
 
 
@@ -135,6 +139,7 @@ def test_long_rows_of_a_table_are_read_like_short_ones(manifests, mutation, is_a
         body = changed.encode()
         assert len(body) > 65_536
         expected = outcome(read_call, manifest, body, None)
+        assert changed != text or expected != "refused"
         assert outcome(read_call, manifest, body, MAX_ROWS) == expected
 
 
@@ -443,3 +448,153 @@ def test_those_who_find_no_room_wait_in_turn_or_are_refused():
         assert await room.take(10) == 10
 
     asyncio.run(take_turns())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 6), st.integers(0, 12)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.booleans(),
+)
+@example([(6, 0, 9, 9), (9, 0, 9, 9), (4, 0, 1, 9)], True)  # the second is given up in time
+@example([(5, 9, 5, 9), (5, 9, 5, 9)], False)  # each has half and asks for the rest
+def test_no_taker_of_room_waits_for_ever_whoever_is_cancelled(takers, is_short_of_time):
+    async def run():
+        room, held = Room(10, 0.002 if is_short_of_time else 60.0), [0] * len(takers)
+        refused = RequestError if is_short_of_time else ()
+
+        async def take(place, amount, more, turns):
+            try:
+                held[place] = await room.take(amount)
+                await turns_of(turns)
+                if more := min(more, 10 - held[place]):
+                    held[place] += await room.grow(more, 10 - held[place])
+                assert sum(held) <= 20
+                await turns_of(turns)
+            except refused:
+                pass
+            finally:
+                given_back, held[place] = held[place], 0
+                room.leave(given_back)
+
+        async def turns_of(count):
+            for _ in range(count):
+                await asyncio.sleep(0)
+
+        async def take_until(place, amount, more, turns, end):
+            task = asyncio.create_task(take(place, amount, more, turns))
+            await turns_of(end)
+            if end < 9:
+                task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.exception() is None
+
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(take_until(n, *one) for n, one in enumerate(takers)))
+            assert not room.is_full
+            assert await room.take(10) == 10
+
+    asyncio.run(run())
+
+
+def test_the_next_one_that_fits_gets_room_when_the_first_gives_up():
+    async def give_up():
+        room = Room(10, 60.0)
+        await room.take(8)
+        first, second = (asyncio.create_task(room.take(amount)) for amount in (9, 2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await asyncio.wait_for(second, 1) == 2
+
+    asyncio.run(give_up())
+
+
+def test_one_that_is_cancelled_while_another_leaves_does_not_fail():
+    async def leave_and_cancel():
+        room = Room(10, 60.0)
+        await room.take(10)
+        waiting = asyncio.create_task(room.take(5))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        room.leave(10)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await room.take(10) == 10
+
+    asyncio.run(leave_and_cancel())
+
+
+class Parts:
+    """The parts of a chunked body, with a pause before each."""
+
+    def __init__(self, body, pause_s=0.0):
+        self.body, self.pause_s = body, pause_s
+
+    async def __aiter__(self):
+        for at in range(0, len(self.body), 100_000):
+            await asyncio.sleep(self.pause_s)
+            yield self.body[at : at + 100_000]
+
+
+class Heads(dict):
+    """The headers of a chunked body."""
+
+    def get_all(self, name):
+        return [self[name]] if name in self else []
+
+
+def received(parts, *, size=3_000_000, taken_s=0.0, body_s=10.0, **more):
+    """Return how many bytes were received of bodies that arrive at once, or their errors."""
+
+    async def receive(bodies, room, one):
+        body = await bodies.receive(Heads({"transfer-encoding": "chunked"} | more), one, "a:1")
+        room.leave(body.room)
+        return len(body.content)
+
+    async def receive_all():
+        room = Room(size, 10.0)
+        bodies = Bodies(size, body_s, 100, room)
+        watching = asyncio.create_task(bodies.watch())
+        waiting = [asyncio.create_task(receive(bodies, room, one)) for one in parts]
+        if taken_s:
+            await asyncio.sleep(0.01)
+            taken = await room.grow(size + 1, size)
+            await asyncio.sleep(taken_s)
+            room.leave(taken)
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        watching.cancel()
+        bodies.close()
+        assert await room.take(size) == size
+        return found
+
+    return asyncio.run(receive_all())
+
+
+def test_long_chunked_bodies_at_once_do_not_wait_for_each_other():
+    assert received([Parts(bytes(2_500_000), 0.002) for _ in range(3)]) == [2_500_000] * 3
+
+
+def test_the_time_for_which_a_body_waits_for_room_does_not_count():
+    found = received([Parts(bytes(2_000_000), 0.01)], taken_s=0.8, body_s=0.5)
+    assert found == [2_000_000]
+
+
+def test_a_long_chunked_body_may_be_compressed():
+    content = np.random.default_rng(0).bytes(2_000_000)
+    parts = [Parts(gzip.compress(content, 1)) for _ in range(2)]
+    assert received(parts, **{"content-encoding": "gzip"}) == [2_000_000] * 2
+
+
+@pytest.mark.parametrize("length", [10_001, 60_000, 70_000])
+def test_no_body_may_be_longer_than_the_longest_however_short_that_is(length):
+    async def receive():
+        bodies = Bodies(10_000, 2.0, 100, Room(10_000, 1.0))
+        with pytest.raises(RequestError, match="must have at most 10,000 bytes") as error:
+            await bodies.receive({"content-length": str(length)}, None, "a:1")
+        bodies.close()
+        return error.value.status
+
+    assert asyncio.run(receive()) == 413

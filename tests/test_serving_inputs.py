@@ -1,25 +1,30 @@
 """Reading files for a model: images of every format, and rows of CSV files."""
 
 import contextlib
+import dataclasses
 import io
+import json
 import os
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from serving.errors import InputError
 from serving.images import read_header, read_image, read_pixels, resize
 from serving.inputs import read_inputs
+from serving.manifest import Manifest, TensorSpec
 from serving.predictor import Predictor
+from serving.server.tf_serving import read_call
 
 SHAPE = (28, 28)
 
@@ -434,3 +439,43 @@ def test_a_tiff_of_the_color_space_lab_is_read_in_gray_and_in_color(mode, tmp_pa
     image.convert("LAB").save(tmp_path / "lab.tif")
     pixels = read_pixels(tmp_path / "lab.tif", color=mode == "RGB")
     np.testing.assert_allclose(pixels, np.asarray(image.convert(mode)), atol=2)
+
+
+def model_of(bundle, *inputs):
+    """Return the manifest of a model whose inputs are single texts or numbers."""
+    manifest = Manifest.from_json((bundle / "manifest.json").read_bytes())
+    specs = (TensorSpec(name, dtype, ("batch", 1)) for name, dtype in inputs)
+    return dataclasses.replace(manifest, inputs=tuple(specs))
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=9))
+@example([2**53 + 1, 123456789012345678, -(2**63), 2**63 - 1])
+def test_whole_numbers_are_read_exactly_from_files_and_requests(bundle, numbers):
+    manifest = model_of(bundle, ("id", "int64"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "ids.csv")
+        path.write_text("\n".join(["id", *map(str, numbers)]))
+        read, _ = read_inputs([path], manifest)
+    assert (read.dtype, read.ravel().tolist()) == (np.int64, numbers)
+    body = json.dumps({"inputs": [[number] for number in numbers]}).encode()
+    assert read_call(manifest, body).arrays["id"].ravel().tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    "cell", ["9223372036854775808", "1e18", "9007199254740993.0", "1.5", "one", "-", "9" * 5000]
+)
+def test_what_is_no_exact_whole_number_is_refused(cell, bundle, tmp_path):
+    (tmp_path / "ids.csv").write_text(f"id,name\n7.0,a\n$ 5,b\n{cell},c\n")
+    manifest = model_of(bundle, ("id", "int64"), ("name", "string"))
+    with pytest.raises(InputError, match=r"id must be of int64. Received: .* in line 4 of"):
+        read_inputs([tmp_path / "ids.csv"], manifest)
+
+
+def test_the_lines_of_a_text_file_end_at_line_breaks_only(bundle, tmp_path):
+    texts = ["good film", "bad\u2028film", "form\x0cfeed", "\x1c\x85", "", "last"]
+    path = tmp_path / "texts.txt"
+    for end in ("\n", "\r\n", "\r"):
+        path.write_bytes(("\ufeff" + end.join(texts) + end).encode())
+        read, names = read_inputs([path], model_of(bundle, ("text", "string")))
+        assert read.ravel().tolist() == texts
+        assert names[-1] == f"{path}:6"

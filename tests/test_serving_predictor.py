@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import json
 import multiprocessing
 import pickle
 import shutil
@@ -14,8 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas
 import pytest
+from checksums import write_checksums
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
@@ -27,6 +30,7 @@ from serving.checking import check_inputs
 from serving.golden import read_golden
 from serving.manifest import TensorSpec
 from serving.packed import pack
+from serving.server.tf_serving import read_call
 from serving.session import open_session
 from serving.versions import find_version
 
@@ -45,6 +49,27 @@ def row_predictor(row_bundle):
 def own_bundle(bundle, tmp_path):
     """A copy of the model's folder that a test may change."""
     return shutil.copytree(bundle.parent, tmp_path / "digits")
+
+
+@pytest.mark.parametrize(("old", "new"), [("color", "texts"), ("size", "inputs")])
+def test_a_column_may_have_the_name_of_an_input(old, new, raw_bundle, tmp_path):
+    folder = shutil.copytree(raw_bundle[0], tmp_path / "raw" / "1")
+    renamed = (folder / "manifest.json").read_text().replace(f'"{old}"', f'"{new}"')
+    (folder / "manifest.json").write_text(renamed)
+    model = onnx.load(folder / "model.onnx")
+    for entry in model.metadata_props:
+        entry.value = entry.value.replace(f'"{old}"', f'"{new}"')
+    onnx.save(model, folder / "model.onnx")
+    write_checksums(folder)
+    predictor = Predictor.load(folder)
+    columns = {"size": [1.5, None], "color": ["red", "blue"], "weight": [0.1, 2]}
+    expected = Predictor.load(raw_bundle[0]).predict(columns).probabilities
+    columns[new] = columns.pop(old)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    for table in (columns, rows, columns | {"other": [1, 2]}):
+        np.testing.assert_array_equal(predictor.predict(table).probabilities, expected)
+    arrays = read_call(predictor.manifest, json.dumps({"instances": rows}).encode()).arrays
+    np.testing.assert_array_equal(predictor.predict(arrays).probabilities, expected)
 
 
 def test_a_prediction_has_probabilities_features_and_labels(predictor, images):

@@ -619,12 +619,11 @@ def test_refused_calls_are_counted_with_the_name_of_a_model_that_is_served(row_b
     infer, predict = INFER[1:], PREDICT[1:]
     assert found == {
         ("softmax", infer, "INVALID_ARGUMENT"): 2,
-        ("softmax", infer, "UNAUTHENTICATED"): 1,
         ("", infer, "NOT_FOUND"): 1,
-        ("", infer, "UNAUTHENTICATED"): 1,
+        ("", infer, "UNAUTHENTICATED"): 2,  # whose messages are not received
         ("softmax", predict, "INVALID_ARGUMENT"): 1,
-        ("softmax", predict, "UNAUTHENTICATED"): 1,
         ("", predict, "INVALID_ARGUMENT"): 1,
+        ("", predict, "UNAUTHENTICATED"): 1,
     }
     assert "invented" not in text
 
@@ -736,6 +735,17 @@ def test_clients_that_send_no_message_are_cut_off_and_hold_no_place(bundle):
             ended = (stream for kind, stream in frames(receive) if kind in (1, 3))
             while streams:
                 streams.discard(next(ended))
+    finally:
+        stop()
+
+
+def test_a_call_without_the_token_is_refused_before_its_message_arrives(row_bundle):
+    _, address, stop = start_both(row_bundle.parent, token=TOKEN, body_s=60.0)
+    try:
+        with raw_client(address) as (send, receive):
+            send(frame(1, 4, 1, HEADERS))
+            send(frame(0, 0, 1, b"\0" + struct.pack(">I", 1_000_000) + bytes(1000)))
+            assert (1, 1) in frames(receive)  # its status
     finally:
         stop()
 

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import BUNDLES
-from live import Client, free_port
+from live import Client, free_port, start
 from test_serving_running import BODY, PREDICT
 from waiting import wait_until
 
 from serving.golden import read_golden
+from serving.server import Settings
 from serving.server.models import load_model
 from serving.server.selftest import make_selftest
 
@@ -112,3 +114,13 @@ def test_a_version_whose_answers_vary_by_themselves_is_not_tested(model, version
     golden = read_golden(version, "input", model.manifest.inputs)
     assert make_selftest(model.manifest, model.open_inference, run, golden) is None
     assert make_selftest(model.manifest, model.open_inference, model.run, golden) == model.selftest
+
+
+def test_a_golden_sample_may_be_longer_than_the_bodies_of_clients(tmp_path):
+    shutil.copytree(BUNDLES / "dist" / "digits", tmp_path / "digits")
+    client, stop = start(Settings(tmp_path, max_body_mb=0.0005))
+    try:
+        assert client.get("/v2/models/digits/ready")[0] == 200
+        assert client("POST", "/v1/models/digits:predict", b" " * 501)[0] == 413
+    finally:
+        stop()

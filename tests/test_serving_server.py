@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ from serving.errors import InputError
 from serving.server import Settings
 from serving.server.batching import Batcher, Cost, Limits
 from serving.server.errors import RequestError
+from serving.server.image_requests import write_image_response
 from serving.server.models import load_model
 from serving.server.open_inference import OpenInference
 from serving.server.repository import Repository
@@ -774,6 +776,39 @@ def test_an_image_gets_labels_or_values_from_a_model_of_those(bundle, tmp_path):
     assert values["image"]["shape"] == [32, 32, 3]
     assert labels.keys() - values.keys() == {"labels", "probabilities"}
     assert values.keys() - labels.keys() == {"values"}
+
+
+def test_a_large_image_takes_room_until_its_client_has_read_it(bundle, tmp_path):
+    write_color_bundle(tmp_path, bundle, size=(300, 400))
+    client, stop = start(Settings(tmp_path, max_body_mb=1.0, body_s=0.3, log_requests=False))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(100, 0)
+    pixels = pixels.repeat(100, 1)
+    file = as_png(pixels)
+    head = f"POST /images/colors HTTP/1.1\r\nHost: h\r\nContent-Length: {len(file)}\r\n\r\n"
+    try:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", client.port))
+            slow.sendall(head.encode() + file)
+            slow.recv(1, socket.MSG_PEEK)  # its response has begun
+            status, _, body = client("POST", "/images/colors", file)
+            assert (status, b"may have 1,000,000 bytes at once" in body) == (503, True)
+            response = http.client.HTTPResponse(slow)
+            response.begin()
+            image = json.loads(response.read())["image"]
+        np.testing.assert_array_equal(np.reshape(image["data"], image["shape"]), pixels)
+        assert client("POST", "/images/colors", file)[0] == 200
+    finally:
+        stop()
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_prediction_for_an_image_must_be_finite(task, wrong, bundle, tmp_path):
+    model = load_model(write_color_bundle(tmp_path, bundle, task))
+    prediction = model.prediction([np.array([[0.1, wrong, 0.2]], np.float32)])
+    with pytest.raises(RequestError, match=f"must be finite .* Received: {wrong} in"):
+        write_image_response(prediction, np.zeros((32, 32, 3), np.uint8), 1.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from .versions import LoadedModel
 
 # Bytes: longer bodies are read and written in a thread, part by part, since others would wait.
 LONG_BODY = 65_536
-_NUMBER_BYTES = 20  # of JSON
+_NUMBER_BYTES, _PIXEL_BYTES = 20, 4  # of JSON
 _LOADING_S = 20.0
 
 
@@ -159,12 +159,16 @@ class Answers:
             raise refused_image(error, body) from None
         finally:
             self._room.leave(room)
+        del body
         is_read = time.perf_counter()
-        arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
+        outputs = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         seconds = time.perf_counter() - is_read, is_read - start
-        return write_image_response(
-            loaded.model.prediction(arrays), image, *(1000 * s for s in seconds)
-        )
+        predicted = loaded.model.prediction(outputs)
+        write = partial(write_image_response, predicted, image, *(1000 * s for s in seconds))
+        size = _PIXEL_BYTES * image.size + _NUMBER_BYTES * sum([array.size for array in outputs])
+        if size < LONG_BODY:
+            return write()
+        return await self._write_long(write, await self._response_room.take(size))
 
     async def find(self, name: str, version: str | None) -> LoadedModel:
         """Return a served version of a model; the latest if `version` is None.

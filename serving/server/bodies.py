@@ -1,6 +1,7 @@
 """Receives the bodies of requests: within a time, in bounded memory, and fairly."""
 
 import asyncio
+import math
 import time
 import zlib
 from collections import defaultdict
@@ -20,7 +21,7 @@ from .rooms import Room
 
 # Bytes: shorter bodies are received at once and take no room.
 SHORT = 65_536
-# Room for a chunked body, whose length is unknown; a longer one takes that of the longest body.
+# Room for a chunked body, whose length is unknown; a longer one takes twice as much, and so on.
 _CHUNKED = 1_000_000
 _MAX_MEMBERS = 100
 # How many times its size a body may have after decompression, if it is longer than `SHORT`: texts
@@ -49,9 +50,10 @@ class _Awaited:
 
     Attributes:
         client: address and port of the client.
-        start: time when its reception began, in seconds.
-        length: its length; 0 if it is short or unknown.
+        start: time when its reception began, in seconds; infinity while it waits for room.
+        length: its length, of a long one; as much as it may have so far if it is chunked.
         received: number of bytes that have arrived, of a long one.
+        room: the room that it takes.
         is_seen: whether it was awaited when the timer looked last. A body that has arrived is not,
             however long the event loop took to notice.
         rule: what it has broken, if it is not awaited any longer. No error, whose traceback would
@@ -62,6 +64,7 @@ class _Awaited:
     start: float
     length: int = 0
     received: int = 0
+    room: int = 0
     is_seen: bool = False
     rule: str = ""
 
@@ -110,7 +113,7 @@ class Bodies:
         now = time.monotonic()
         for task, awaited in list(self._awaited.items()):
             seconds = now - awaited.start
-            # While others wait for its room, a long body must keep pace.
+            # While others wait for its room, a long body must keep pace, unless it waits too.
             pace = awaited.length * (seconds - _LAG_S) / self._timeout_s
             if seconds > self._timeout_s or (self._room.is_full and awaited.received < pace):
                 _give_up(task, awaited, f"within {self._timeout_s:g} s")
@@ -135,6 +138,8 @@ class Bodies:
         """
         # The length of a chunked body is unknown, whatever the header says.
         length = None if "transfer-encoding" in headers else int(headers.get("content-length", 0))
+        if length is not None and length > self._max_bytes:
+            raise too_long(self._max_bytes)
         encoding = _encoding(headers) if "content-encoding" in headers else None
         if length is None or length > SHORT:
             body = await self._receive_long(length, encoding, protocol, client)
@@ -194,38 +199,46 @@ class Bodies:
     async def _receive_long(
         self, length: int | None, encoding: str | None, protocol: HTTPProtocol, client: str
     ) -> Body:
-        if length is not None and length > self._max_bytes:
-            raise too_long(self._max_bytes)
-
-        def room_for(length: int) -> int:
-            return length if encoding is None else length + self._decompressed(length)
-
         awaited = _Awaited(client, time.monotonic(), _CHUNKED if length is None else length)
-        room = await self._room.take(room_for(awaited.length))
+        awaited.room = await self._room.take(self._needed(awaited.length, encoding))
         awaited.start = time.monotonic()
         parts: list[bytes] = []
 
         async def receive() -> None:
-            nonlocal room
             async for part in protocol:
                 awaited.received += len(part)
-                if awaited.received > awaited.length and awaited.length < self._max_bytes:
-                    awaited.length = self._max_bytes
-                    room += await self._room.take(room_for(self._max_bytes) - room)
-                if awaited.received <= self._max_bytes:
-                    parts.append(part)
-                else:  # read to its end, or the response would be lost with the connection
-                    parts.clear()
+                if awaited.received > self._max_bytes:
+                    parts.clear()  # read to its end, or the response would be lost
+                    continue
+                if awaited.received > awaited.length:
+                    await self._grow(awaited, encoding)
+                parts.append(part)
 
         try:
             await self._in_time(receive(), awaited)
             if awaited.received > self._max_bytes:
                 raise too_long(self._max_bytes)
         except BaseException:
-            self._room.leave(room)
+            self._room.leave(awaited.room)
             raise
         content = b"".join(parts)
-        return Body(content, room) if encoding else self._shrunk(content, room)
+        return Body(content, awaited.room) if encoding else self._shrunk(content, awaited.room)
+
+    async def _grow(self, awaited: _Awaited, encoding: str | None) -> None:
+        """Take room for twice the bytes; the time until there is room does not count."""
+        awaited.length = min(self._max_bytes, max(2 * awaited.length, awaited.received))
+        more = self._needed(awaited.length, encoding) - awaited.room
+        if more > 0:
+            seconds = time.monotonic() - awaited.start
+            awaited.start = math.inf
+            most = self._needed(self._max_bytes, encoding) - awaited.room
+            awaited.room += await self._room.grow(more, most)
+            awaited.start = time.monotonic() - seconds
+
+    def _needed(self, length: int, encoding: str | None) -> int:
+        """Return the room for a body of this length, at most all that there is."""
+        more = 0 if encoding is None else self._decompressed(length)
+        return min(length + more, self._room.size)
 
     def _decompressed(self, length: int) -> int:
         """Return the largest size of a body of this length after decompression."""

@@ -13,7 +13,10 @@ from .errors import RequestError
 from .http import Response, json_response
 from .repository import Repository
 from .samples import image_shape_of, takes_rows
+from .tensors import check_finite, with_data
 from .versions import VersionState
+
+_ENCODER = msgspec.json.Encoder()
 
 
 class ModelImage(msgspec.Struct):
@@ -71,31 +74,39 @@ def write_image_response(
 ) -> Response:
     """Return the response for one image, which includes the image as the model sees it.
 
+    The image is written part by part.
+
     Args:
         prediction: prediction for this image alone.
         image: uint8 `(height, width)` or `(height, width, channels)`.
         milliseconds: time to run the model.
         reading_milliseconds: time to read the image.
+
+    Raises:
+        RequestError: JSON cannot hold the prediction, since it has NaN or infinity.
     """
     manifest = prediction.manifest
-    return json_response(
-        ImageResponse(
-            model_name=manifest.name,
-            model_version=str(manifest.version),
-            **_predicted(prediction),
-            image=ModelImage(list(image.shape), image.ravel().tolist()),
-            milliseconds=round(milliseconds, 3),
-            reading_milliseconds=round(reading_milliseconds, 3),
-        )
+    response = ImageResponse(
+        model_name=manifest.name,
+        model_version=str(manifest.version),
+        **_predicted(prediction),
+        image=ModelImage(list(image.shape), []),
+        milliseconds=round(milliseconds, 3),
+        reading_milliseconds=round(reading_milliseconds, 3),
     )
+    first, *more = with_data(_ENCODER.encode(response), [image])
+    return Response(first, more=more)
 
 
 def _predicted(prediction: Prediction) -> dict[str, Any]:
     """Return the fields of a response that depend on the task."""
     task = prediction.manifest.task
     if task == "regression":
-        named = {"values": prediction.values, "lower": prediction.lower, "upper": prediction.upper}
-        return {name: array[0].tolist() for name, array in named.items() if array is not None}
+        ends = {"values": prediction.values, "lower": prediction.lower, "upper": prediction.upper}
+        named = {name: array for name, array in ends.items() if array is not None}
+        check_finite(named)
+        return {name: array[0].tolist() for name, array in named.items()}
+    check_finite({"probabilities": prediction.probabilities})
     probabilities = {"probabilities": prediction.probabilities[0].tolist()}
     if task == "multilabel":
         return {"labels": prediction.labels[0]} | probabilities

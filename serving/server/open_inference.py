@@ -4,7 +4,7 @@ Includes Triton's extensions for binary tensors and classification. Source: Open
 REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Extension".
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -32,10 +32,10 @@ from .tensors import (
     from_binary,
     from_flat,
     from_json,
-    json_parts,
     row_size,
     to_binary,
     to_json,
+    with_data,
 )
 
 JSON_LENGTH = "inference-header-content-length"
@@ -375,7 +375,7 @@ class OpenInference:
         text = _ENCODER.encode(InferenceResponse(self.name, self.version, outputs, inference.id))
         if written and (is_long or b"null" in text):
             check_finite(written)
-        parts = _filled(text, written.values()) if is_long else [text]
+        parts = with_data(text, written.values()) if is_long else [text]
         if not tails:
             return Response(parts[0], more=parts[1:])
         length = (JSON_LENGTH, str(sum(map(len, parts))))
@@ -418,18 +418,6 @@ class OpenInference:
             return False
         spec = self._manifest.outputs[place]
         return len(spec.shape) == 2 and spec.dtype != "string"
-
-
-_EMPTY = b'"data":[]'
-
-
-def _filled(text: bytes, outputs: Iterable[np.ndarray]) -> list[bytes]:
-    """Return JSON in which each empty list of data is filled with the elements of an output."""
-    first, *others = text.split(_EMPTY)  # in a text the quotes would be escaped
-    parts = [first]
-    for values, rest in zip(outputs, others, strict=True):
-        parts += [_EMPTY[:-1], *json_parts(values.ravel()), b"]" + rest]
-    return parts
 
 
 def _decode_without_data(text: bytes) -> Any:

@@ -1,6 +1,6 @@
 """A golden sample that the server sends to itself, to see that it answers as when it was loaded."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -34,21 +34,6 @@ class SelfTest(NamedTuple):
     body: bytes
     headers: SentHeaders
     expected: bytes
-
-
-class SentBody:
-    """The part of Granian's protocol by which a body is read."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def __call__(self) -> bytes:
-        """Return the whole body."""
-        return self._body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the whole body."""
-        yield self._body
 
 
 def make_selftest(
@@ -86,5 +71,5 @@ def make_selftest(
     answers = {open_inference.write(inference, run(arrays)).body for _ in range(_RUNS)}
     if len(answers) > 1:
         return None
-    headers = SentHeaders({"content-length": str(len(body)), JSON_LENGTH: str(len(text))})
+    headers = SentHeaders({JSON_LENGTH: str(len(text))})
     return SelfTest(body, headers, answers.pop())

@@ -7,7 +7,7 @@ import math
 import re
 import struct
 from array import array as typed_array
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -47,6 +47,7 @@ _RAW: dict[str, np.dtype[Any]] = {
 }
 _PART_NUMBERS = 8_192
 _ENCODER = msgspec.json.Encoder()
+_EMPTY = b'"data":[]'
 # More than a body can have: the size of samples with variable axes.
 _ANY_SIZE = 2**40
 _NESTED = re.compile(rb"\s*\[\s*\[")
@@ -367,6 +368,20 @@ def json_parts(values: np.ndarray) -> list[bytes]:
     """Return the inside of a long JSON list, as parts of whole rows."""
     size = values.size // max(1, len(values))
     return encoded_parts(len(values), size, lambda rows: values[rows].tolist())
+
+
+def with_data(text: bytes, arrays: Iterable[np.ndarray]) -> list[bytes]:
+    """Return the parts of JSON in which each empty list of `data` has the elements of an array.
+
+    Args:
+        text: JSON with a field `data`, an empty list, for each array.
+        arrays: arrays of any shape; their elements are written flat and row-major.
+    """
+    first, *others = text.split(_EMPTY)  # in a text the quotes would be escaped
+    parts = [first]
+    for values, rest in zip(arrays, others, strict=True):
+        parts += [_EMPTY[:-1], *json_parts(values.ravel()), b"]" + rest]
+    return parts
 
 
 def encoded_parts(count: int, size: int, rows: Callable[[slice], list[Any]]) -> list[bytes]:

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from ..columns import check_names, read_row_inputs, row_format
+from ..columns import are_columns, check_names, read_row_inputs, row_format
 from ..decisions import derived_outputs
 from ..errors import reason_of
 from ..frames import check_same_names
 from ..manifest import Manifest, TensorSpec, describe_spec
 from .errors import RequestError
 from .http import Response
-from .json_tokens import decode_json
+from .json_tokens import decode_json, decode_leniently
 from .long_lists import LongList, cut_lists
 from .tensors import (
     check_batch_sizes,
@@ -166,7 +166,7 @@ def _read_columns(
     names = [spec.name for spec in manifest.inputs]
     if None in columns and len(names) == 1:
         columns = {names[0]: columns[None]}
-    if (manifest.columns or manifest.string_columns) and not {None, *names} & columns.keys():
+    if None not in columns and are_columns(manifest, map(str, columns)):
         return _read_table(manifest, columns, max_rows, first_row), True
     if sorted(map(str, columns)) != sorted(names):
         received = "no names" if None in columns else ", ".join(map(str, columns))
@@ -229,7 +229,7 @@ def _given(data: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw:
 def _split_rows(instances: bytes) -> _Columns:
     """Return the data of each input by name; by None if the rows do not name their inputs."""
     try:
-        rows = _ROWS.decode(instances)
+        rows = decode_leniently(_ROWS, instances)  # a part of a long body has not been decoded yet
     except UnicodeDecodeError as error:
         raise _not_utf8(error) from None
     except msgspec.DecodeError:

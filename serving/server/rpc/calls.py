@@ -37,7 +37,8 @@ class Call:
     Attributes:
         method: path of the method, such as `/inference.GRPCInferenceService/ModelInfer`.
         model: name of the model that it asks for, for metrics.
-        message: the first message; None if the client sent none.
+        message: the first message; None if the client sent none, or if the call was not admitted.
+        token: name of the token that it presents; None until it is admitted.
         is_over: whether its status was sent, or the client has gone.
         task: the task that answers it.
         closing: the operation that tells when the client has gone; None if it was not started.
@@ -45,7 +46,7 @@ class Call:
 
     __slots__ = (
         "_core", "_has_begun", "_metadata", "_server", "closing", "is_over", "message",
-        "method", "model", "task",
+        "method", "model", "task", "token",
     )  # fmt: skip
 
     def __init__(self, server: "CallServer", event: Any) -> None:
@@ -56,6 +57,7 @@ class Call:
         self._metadata = event.invocation_metadata
         self.model = ""
         self.message: bytes | None = None
+        self.token: str | None = None
         self.is_over = False
         self.task: asyncio.Task[None] | None = None
         self.closing: Any = None
@@ -130,6 +132,7 @@ class Call:
 
 
 Handle = Callable[[Call], Coroutine[Any, Any, None]]
+Admit = Callable[[Call], None]
 
 
 class CallServer:
@@ -140,15 +143,20 @@ class CallServer:
             the process.
     """
 
-    def __init__(self, handle: Handle, max_bytes: int, client_s: float, max_calls: int) -> None:
+    def __init__(
+        self, admit: Admit, handle: Handle, max_bytes: int, client_s: float, max_calls: int
+    ) -> None:
         """Make a server that does not listen yet.
 
         Args:
+            admit: sets the token of a call before its message is received, or leaves it None, and
+                it is not received; runs in a thread.
             handle: answers a call; runs as a task on the event loop, cancelled if the client goes.
             max_bytes: largest size of a message.
             client_s: seconds within which a client must send a message, or read one.
             max_calls: largest number of open calls; further ones get UNAVAILABLE.
         """
+        self._admit = admit
         self._handle = handle
         self._client_s = client_s
         self._max_calls = max_calls
@@ -286,11 +294,18 @@ class CallServer:
             details = f"At most {self._max_calls:,} calls may be open. Received: one more."
             call.finish(None, grpc.StatusCode.UNAVAILABLE, f"{details} Try again later.")
             return
+        self._admit(call)
+        if call.token is None:
+            self._hand_over(call)
+            return
         operation = cygrpc.ReceiveMessageOperation(0)
         self.start(call, event.call, [operation], partial(self._on_message, operation))
 
     def _on_message(self, operation: Any, call: Call) -> None:
         call.message = operation.message()
+        self._hand_over(call)
+
+    def _hand_over(self, call: Call) -> None:
         self._arrived.append(call)
         if not self._is_woken:
             self._is_woken = True

@@ -148,6 +148,11 @@ class Services:
         """End the calls that would never end by themselves."""
         self._is_ending.set()
 
+    def admit(self, call: Call) -> None:
+        """Set the token of a call; not if it is wrong, so that `answer` refuses it."""
+        with suppress(RequestError):
+            call.token = self._admission.identify(call.method, call.metadata)
+
     async def answer(self, call: Call) -> None:
         """Answer a call; log and count it."""
         start = time.perf_counter()
@@ -165,9 +170,10 @@ class Services:
             self._record(method, call, outcome._replace(code=code), time.perf_counter() - start)
 
     async def _respond(self, method: _Method, call: Call) -> _Outcome:
-        token = ""
+        token = call.token or ""
         try:
-            token = self._admission.identify(call.method, call.metadata)
+            if call.token is None:
+                token = self._admission.identify(call.method, call.metadata)
             self._admission.refuse_one_too_many(call.method)
             if call.message is None and method is not _UNKNOWN:
                 raise RequestError("A call must have a message. Received: none.")
@@ -196,17 +202,25 @@ class Services:
             recorder.trace(_ended(method, call, outcome.code, seconds))
 
     async def _infer(self, call: Call) -> bytes:
-        content, run = call.message or b"", self._answers.call
-        is_long = len(content) >= LONG_BODY
-        request = await run(is_long, parse, InferRequest, content)
+        run = self._answers.call
+        request, is_long = await self._parsed(InferRequest, call)
         call.model = request.model_name
         loaded = await self._answers.find(request.model_name, request.model_version or None)
         messages = self._messages(loaded)
         inference, is_raw = await run(is_long, messages.read, request)
+        del request
         outputs = await loaded.batcher.infer(inference.arrays)
         is_long = not is_short(outputs)
         written: bytes = await run(is_long, messages.write, inference, is_raw, outputs)
         return written
+
+    async def _parsed(self, message: Any, call: Call) -> tuple[Any, bool]:
+        """Return the request of a call, and whether it is long; its bytes are freed."""
+        content = call.message or b""
+        is_long = len(content) >= LONG_BODY
+        request = await self._answers.call(is_long, parse, message, content)
+        call.message = None
+        return request, is_long
 
     def _messages(self, loaded: LoadedModel) -> InferMessages:
         messages = self._readers.get(loaded)
@@ -216,14 +230,14 @@ class Services:
         return messages
 
     async def _predict(self, call: Call) -> bytes:
-        content, run = call.message or b"", self._answers.call
-        is_long = len(content) >= LONG_BODY
-        request = await run(is_long, parse, PredictRequest, content)
-        version = requested_version(request.model_spec)
+        run = self._answers.call
+        request, is_long = await self._parsed(PredictRequest, call)
         call.model = request.model_spec.name
+        version = requested_version(request.model_spec)
         model = (loaded := await self._answers.find(call.model, version)).model
         fit = model.manifest, model.open_inference
         inference = await run(is_long, read_predict, *fit, request, self._max_rows)
+        del request
         outputs = await loaded.batcher.infer(inference.arrays)
         is_long = not is_short(outputs)
         written: bytes = await run(is_long, write_predict, *fit, inference, outputs)
@@ -389,6 +403,7 @@ class RpcServer:
         self._services = services
         self._settings = settings
         self._calls = CallServer(
+            self._services.admit,
             self._services.answer,
             int(settings.max_body_mb * 1e6),
             settings.body_s,
