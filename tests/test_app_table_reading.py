@@ -681,12 +681,56 @@ def test_a_parquet_file_that_cannot_be_read_is_refused(read, tmp_path):
     path.write_bytes(b"PAR1 no PAR1")
     with pytest.raises(DataError, match="table.parquet cannot be read as parquet"):
         read(path)
-    pq.write_table(pa.table({"x": [[1], [2]], "kind": ["a", "b"]}), path)
-    with pytest.raises(DataError, match="truth values or dates. Received: 'x', which holds list"):
-        read(path)
     pq.write_table(pa.table({"x": [1, 2], "kind": ["a", None]}), path)
     with pytest.raises(DataError, match="kind='', a missing value, in row 1 of .*table.parquet"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "values", [[[1], [2]], [{"a": 1}, None], [b"a", b"b"], [datetime.timedelta(1), None]]
+)
+def test_a_column_of_parquet_without_cells_is_refused_unless_it_is_dropped(values, read, tmp_path):
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"x": values, "y": [1, 2], "kind": ["a", "b"]}), path)
+    with pytest.raises(DataError, match="truth values or dates. Received: 'x', which .* --drop x"):
+        read(path)
+    with pytest.raises(DataError, match="Received: 'x', which"):
+        read(path, target="x")
+    assert read(path, drop=("x",)).columns == ("y",)
+
+
+def test_texts_and_dates_of_parquet_that_python_does_not_hold_are_told(read, tmp_path):
+    path = tmp_path / "table.parquet"
+    latin = pa.Array.from_buffers(
+        pa.string(), 2, [*pa.array(["ab", "cd"]).buffers()[:2], pa.py_buffer(b"\xe4bcd")]
+    )
+    late = pa.array([253402300799999999, 0], pa.timestamp("us", "Asia/Tokyo"))
+    for values, received in ((latin, "byte 0xe4 at position 0 is not UTF-8"), (late, "date value")):
+        pq.write_table(pa.table({"x": values, "kind": ["a", "b"]}), path)
+        with pytest.raises(DataError, match=f"^Column 'x' of .*parquet must hold .*{received}"):
+            read(path)
+
+
+def test_categories_of_numbers_and_truth_values_are_the_same_on_all_roads(read, tmp_path):
+    frame = pd.DataFrame(
+        {
+            "zip": pd.array([10001, None, 7] * 10, dtype="Float64"),
+            "size": pd.array([0.1, 2, None] * 10, dtype="Float32"),
+            "seen": [True, "maybe", False] * 10,
+            "kind": ["a", "b", "b"] * 10,
+        }
+    )
+    text = frame.to_csv(index=False)
+    assert "10001.0,0.1,True" in text
+    settings = {"categorical": ("zip", "size"), "keep": ("zip", "size", "seen")}
+    expected = read(text, **settings)
+    assert expected.words == (("", "10001", "7"), ("", "0.1", "2"), ("", "false", "maybe", "true"))
+    table = pa.Table.from_pandas(frame[["zip", "size", "kind"]])
+    table = table.add_column(2, "seen", pa.array([str(cell) for cell in frame["seen"]]))
+    pq.write_table(table, tmp_path / "table.parquet")
+    assert read(tmp_path / "table.parquet", **settings).sha256() == expected.sha256()
+    with data_on_disk(frame) as found:
+        assert read(Path(found.source), **settings).sha256() == expected.sha256()
 
 
 @pytest.mark.parametrize("values", [[[1], [2]], pd.to_timedelta([1, 2], "h")])

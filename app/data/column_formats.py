@@ -50,7 +50,8 @@ def decide_columns(
     orders = {form for ranges in dates if len(ranges) == 1 for form in ranges}
     columns, notes = {}, []
     for survey in surveys:
-        column, note = RawColumn(survey.name, kinds[survey.name]), ""
+        kind, note = kinds[survey.name], ""
+        column = RawColumn(survey.name, kind, has_plain_texts=kind == "text")
         if column.kind == "number":
             column, note = _number(survey, decimals, table.separator)
         elif column.kind == "date":

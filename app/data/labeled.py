@@ -17,7 +17,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.array_files import open_archive, read_archive, read_model_arrays
 from serving.checking import check_inputs
-from serving.columns import check_names, read_row_inputs
+from serving.columns import check_names, read_row_inputs, row_format
 from serving.errors import InputError, describe_all
 from serving.inputs import image_shape, read_model_image
 from serving.manifest import TASKS, Manifest, describe_spec
@@ -187,6 +187,7 @@ def _checked(dataset: Dataset, manifest: Manifest) -> Dataset:
 def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Dataset:
     """Read the rows of a table as the model does."""
     check_names(manifest, table.names, table.source)
+    table.require_cells(column.name for column in row_format(manifest).columns)
     check_columns(table, ReadingConfig(target=reading.target))
     numbers: list[np.ndarray] = []
     texts: list[np.ndarray] = []
