@@ -22,7 +22,7 @@ from app.data.source_kinds import kind_of_source
 from app.data.sources import load_dataset
 from app.data.table_reading import read_table
 from app.data.tables import Table, open_table
-from app.data.targets import has_decimals
+from app.data.targets import has_decimals, read_targets
 from app.errors import DataError
 from serving.columns import read_column
 
@@ -103,18 +103,31 @@ def test_numbers_written_as_text_are_numbers(read):
         ("x;y;kind\n1,234;1.5;a\n2,345;2;b\n", 1234, False),
         ('x,y,kind\n"1,234","1,5",a\n"2,345",2,b\n', 1.234, False),
         ("x;y;kind\n1.234;1,5;a\n2.345;2;b\n", 1234, False),
-        ("x;kind\n1.234;a\n2.345;b\n", 1.234, False),
+        ("x;kind\n1.234;a\n2.345;b\n", 1.234, True),
+        ("x,kind\n1.234,a\n2.345,b\n", 1.234, False),
+        ("x,kind\n1.234,a\n987,b\n", 1.234, True),
+        ("x;kind\n1.234;a\n0.345;b\n", 1.234, False),
+        ('x,kind\n"1,234",a\n"0,345",b\n', 1.234, False),
         ('x,kind\n"1,234",a\n"1,234.5",b\n', 1234, False),
         ('x,kind\n"1,234",a\n"1,2",b\n', 1.234, False),
     ],
 )
-def test_an_ambiguous_comma_is_decided_by_the_column_then_by_the_file(
+def test_an_ambiguous_number_is_decided_by_the_column_then_by_the_file(
     table, number, is_noted, read
 ):
     dataset = read(table)
     assert dataset.inputs[:][0, 0] == pytest.approx(number)
-    notes = [f"x may be read in two ways; 1,234 is taken for {number:g}."] if is_noted else []
+    text = "1,234" if "1,234" in table else "1.234"
+    notes = [f"x may be read in two ways; {text} is taken for {number:g}."] if is_noted else []
     assert list(dataset.notes) == notes
+
+
+def test_an_evaluation_reads_the_format_of_targets_as_training_does(read, tmp_path):
+    text = "x;y\n1,5;2.141\n2,5;3.999\n"
+    assert read(text, "y", "regression").targets.tolist() == [[2141], [3999]]
+    table = open_table(tmp_path / "table.csv")
+    targets = read_targets(table, ReadingConfig(target=("y",)), "regression", ("y",))
+    assert targets.tolist() == [[2141], [3999]]
 
 
 def test_truth_values_in_every_spelling_are_one_column(read):

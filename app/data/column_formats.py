@@ -74,6 +74,12 @@ def kind_of(survey: ColumnSurvey) -> str:
     return "number" if survey.unit else "text"
 
 
+def is_ambiguous(survey: ColumnSurvey) -> bool:
+    """Return whether both signs may be the decimal one in a column of numbers, not all plain."""
+    formats = survey.number_formats
+    return len(_decimals(formats)) > 1 and formats != ALL_FORMATS
+
+
 def _decimals(formats: Formats) -> set[str]:
     return {decimal for decimal, _ in formats}
 
@@ -85,11 +91,13 @@ def _number(
     possible = survey.number_formats
     formats = [form for form in FORMATS if form in possible]
     sign, is_guess = formats[0][0], False
-    if len(_decimals(possible)) > 1 and possible != ALL_FORMATS:
+    if is_ambiguous(survey):
         if len(certain) == 1:
             (sign,) = certain
         elif _PLAIN not in formats:  # such as 1,234 in every row
             sign, is_guess = "," if separator == ";" else ".", True
+        else:  # such as 1.234 in every row, or with 987 among them
+            is_guess = separator == ";" or any(map(str.isdecimal, survey.texts.counts))
     form = next(form for form in formats if form[0] == sign)
     column = RawColumn(survey.name, "number", *form, unit=survey.unit)
     note = _describe_guess(survey, column) if is_guess else ""

@@ -13,7 +13,7 @@ from serving.missing_marks import MISSING
 from serving.number_text import have_decimals, parse_number, read_numbers
 from serving.unit_text import required_unit, strip_unit
 
-from .column_formats import decide_columns, kind_of
+from .column_formats import decide_columns, is_ambiguous, kind_of
 from .column_survey import ColumnSurvey, missing_marks
 from .tables import Batch, Table
 
@@ -355,11 +355,25 @@ def read_targets(
     check_targets(table, surveys, task, reading)
     columns = [RawColumn(name, "boolean") for name in names]
     if task == "regression":
-        found, _ = decide_columns(table, surveys, ())
+        others = _survey_others(table, reading, names) if any(map(is_ambiguous, surveys)) else []
+        found, _ = decide_columns(table, [*surveys, *others], reading.categorical)
         columns = [found[name] for name in names]
     reader = TargetReader(table, surveys, columns, task)
     check_target_units(table.source, names, reader.units, labels, learned)
     return np.concatenate([reader.read(batch) for batch in batches])
+
+
+def _survey_others(
+    table: Table, reading: ReadingConfig, names: Sequence[str]
+) -> list[ColumnSurvey]:
+    """Return what is known about the columns besides targets, which decide how these are read."""
+    unused = {*names, *reading.drop, *table.without_cells}
+    marks = missing_marks(reading)
+    surveys = [ColumnSurvey(name, marks) for name in table.names if name not in unused]
+    for batch in table.read():
+        for survey in surveys:
+            survey.learn(batch.numbers, batch.cells[survey.name])
+    return surveys
 
 
 def _read_classes(table: Table, batch: Batch, name: str, labels: Sequence[str]) -> np.ndarray:
