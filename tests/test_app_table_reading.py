@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -410,6 +411,37 @@ def test_tables_of_different_units_are_not_joined(cells, message, tmp_path):
     assert "\n" not in str(error.value)
     source = f"{tmp_path}/a.csv+{tmp_path}/a.csv"
     assert load_dataset(source, reading, "regression").target_units == {"y": "kWh"}
+
+
+def test_equal_numbers_of_joined_tables_are_one_class_in_numeric_order(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,10.0\n2,0.0\n3,2.0\n")
+    (tmp_path / "b.csv").write_text("x,y\n4,0\n5,3\n6,10\n")
+    source = f"{tmp_path}/a.csv+{tmp_path}/b.csv"
+    reading = ReadingConfig(target=("y",))
+    joined = load_dataset(source, reading)
+    assert joined.labels == ("0", "2.0", "3", "10")
+    assert joined.targets.tolist() == [3, 0, 1, 0, 2, 3]
+    assert joined.notes == ("0.0 and 0 are one class, 0.",)
+    joined = load_dataset(source, replace(reading, categorical=("y",)))
+    assert joined.labels == ("0", "0.0", "2.0", "3", "10", "10.0")
+    assert joined.targets.tolist() == [5, 1, 2, 0, 3, 4]
+    named = tmp_path / "c.csv"
+    named.write_text("x,y\n1,1\n2,1.0\n3,1.00\n")
+    assert load_dataset(f"{named}+{named}", replace(reading, categorical=("y",))).labels == (
+        "1", "1.0", "1.00",
+    )  # fmt: skip
+
+
+def test_tables_whose_targets_are_read_with_other_decimal_signs_are_not_joined(tmp_path):
+    reading = ReadingConfig(target=("y",))
+    for name, cells in (("a", ("2.141", "1.5")), ("b", ("2.141", "2,5")), ("c", ("2", "9"))):
+        (tmp_path / f"{name}.csv").write_text(f"x;y\n1;{cells[0]}\n2;{cells[1]}\n")
+    with pytest.raises(
+        DataError, match=r"y with the same .*a.csv, read with '.'; .*b.csv, read with ','"
+    ):
+        load_dataset("+".join(f"{tmp_path}/{name}.csv" for name in "cab"), reading, "regression")
+    joined = load_dataset(f"{tmp_path}/b.csv+{tmp_path}/c.csv", reading, "regression")
+    assert joined.targets[:, 0].tolist() == [2141, 2.5, 2, 9]
 
 
 NUMBERS = st.floats(-1e6, 1e6).map(lambda value: round(value, 2))

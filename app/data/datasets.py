@@ -72,6 +72,8 @@ class Dataset:
         words: the different texts of each column of text; `REST` stands for those that are rare.
         row_format: how the cells of a table become these columns; None if the source is no table.
         target_units: the unit of values whose cells have one, by label.
+        target_decimals: the decimal sign of values that are not all plain whole numbers, by label;
+            of a table of rows.
         left_out: columns that are left out, because they cannot be of use.
         notes: what is not certain about the way in which columns are read.
         validation_start: index of the first sample of the source's own validation split, which
@@ -102,6 +104,7 @@ class Dataset:
     files: Sequence[str] = ()
     stream: Stream | None = None
     target_units: dict[str, str] = field(default_factory=dict)
+    target_decimals: dict[str, str] = field(default_factory=dict)
 
     @property
     def column_units(self) -> dict[str, str]:

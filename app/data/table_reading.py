@@ -266,6 +266,7 @@ def _encode(
         words=tuple(words),
         row_format=rows,
         target_units=targets.units,
+        target_decimals=targets.decimals,
     )
 
 

@@ -10,7 +10,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.columns import RawColumn, read_column
 from serving.missing_marks import MISSING
-from serving.number_text import have_decimals, parse_number, read_numbers
+from serving.number_text import ALL_FORMATS, have_decimals, parse_number, read_numbers
 from serving.unit_text import required_unit, strip_unit
 
 from .column_formats import decide_columns, is_ambiguous, kind_of
@@ -148,7 +148,7 @@ def _mixed_target(table: Table, survey: ColumnSurvey, task: str) -> DataError:
 
 def _check_classes(table: Table, survey: ColumnSurvey, reading: ReadingConfig) -> None:
     texts = survey.texts
-    if len(set(_find_labels(texts.counts, survey.name in reading.categorical).values())) < 2:
+    if len(set(find_labels(texts.counts, survey.name in reading.categorical).values())) < 2:
         raise DataError(
             f"{survey.name!r} of {table.source} must have two or more classes. "
             f"Received: only {', '.join(texts.counts)}."
@@ -161,7 +161,7 @@ def _check_classes(table: Table, survey: ColumnSurvey, reading: ReadingConfig) -
         )
 
 
-def _find_labels(texts: Iterable[str], are_names: bool) -> dict[str, str]:
+def find_labels(texts: Iterable[str], are_names: bool) -> dict[str, str]:
     """Return the class of each text: equal numbers, such as 1 and 1.0, are one class.
 
     Args:
@@ -185,6 +185,7 @@ class TargetReader:
         task: `multiclass`, `multilabel` or `regression`.
         notes: what is not certain about how classes are read.
         units: the unit of values whose cells have one, by label.
+        decimals: the decimal sign of values that are not all plain whole numbers, by label.
     """
 
     def __init__(
@@ -210,10 +211,15 @@ class TargetReader:
         self.labels = tuple(column.name for column in columns)
         is_numeric = task == "regression"
         self.units = {each.name: each.unit for each in columns if is_numeric and each.unit}
+        self.decimals = {
+            column.name: column.decimal
+            for survey, column in zip(surveys, columns, strict=True)
+            if is_numeric and survey.number_formats != ALL_FORMATS
+        }
         self._classes: dict[str, int] = {}
         if task == "multiclass":
             (survey,) = surveys
-            labels = _find_labels(survey.texts.counts, survey.name in categorical)
+            labels = find_labels(survey.texts.counts, survey.name in categorical)
             numbers = {label: parse_number(label) for label in labels.values()}
             are_texts = None in numbers.values()
             self.labels = tuple(sorted(numbers, key=lambda k: (are_texts or numbers[k], k)))
