@@ -181,6 +181,25 @@ def test_ambiguous_days_and_months_follow_the_other_dates_of_the_file(other, for
     assert bool(dataset.notes) is is_noted
 
 
+@pytest.mark.parametrize(
+    ("dates", "part"),
+    [(["2024-01-02", ""], "year"), (["12:30", ""], "hour"), (["2024-01-02", "2024-1-2"], "year")],
+)
+def test_a_single_date_says_whether_it_is_missing(dates, part, read):
+    rows = [f"{n}.5,{dates[n % 7 % 2]},{'ab'[n % 2]}" for n in range(60)]
+    dataset = read("x,when,kind\n" + "\n".join(rows) + "\n")
+    assert dataset.columns == ("x", f"when.{part}")
+    is_missing = np.isnan(dataset.inputs[:][:, 1])
+    assert is_missing.tolist() == [not dates[n % 7 % 2] for n in range(60)]
+
+
+def test_the_only_date_of_closed_accounts_gives_the_target_away(read):
+    rows = [f"{n}.5,{'2024-01-02' if n % 2 else ''},{'ab'[n % 2]}" for n in range(60)]
+    text = "x,closed,kind\n" + "\n".join(rows) + "\n"
+    assert columns_left_out(read(text)).keys() == {"closed"}
+    assert read(text, keep=("closed",)).columns == ("x", "closed.year")
+
+
 def test_a_part_of_a_date_with_the_name_of_a_column_is_refused(read):
     with pytest.raises(DataError, match="Received: 'when.year' twice in .*--drop COLUMN"):
         read("when,when.year,kind\n2024-01-02,5,a\n2023-01-02,6,b\n")
@@ -664,6 +683,17 @@ def test_missing_marks_and_none_are_classes_as_set(read):
     assert dataset.labels == ("NA", "none", "some")
     assert dataset.words == (("", "b", "none"),)
     assert np.isnan(dataset.inputs[:][3, 0])
+
+
+@pytest.mark.parametrize("word", ["NA", "none", "null"])
+def test_a_label_that_marks_no_missing_value_is_refused_with_its_line(word, read):
+    text = f"x,u,v,kind\n1,0,1,a\n2,{word},0,b\n"
+    for setting, message in (
+        ({"missing": ("?",)}, f"must be 0 or 1. Received: u='{word}' in line 3"),
+        ({}, f"must have a target. Received: u='{word}', a missing value, in line 3"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(text, "u,v", "multilabel", drop=("kind",), **setting)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,10 @@ def _date(survey: ColumnSurvey, certain: Collection[str]) -> tuple[RawColumn, st
     forms = [form for form in FORMS if form in survey.date_ranges]
     form = next((form for form in forms if form in certain), forms[0])
     least, largest = survey.date_ranges[form]
-    parts = tuple(part for part, low, high in zip(PARTS, least, largest, strict=True) if low < high)
+    found = list(zip(PARTS, least, largest, strict=True))
+    parts = tuple(part for part, low, high in found if low < high)
+    if not parts:  # a single date, which may be missing
+        parts = tuple(part for part, low, high in found if low == high)[:1]
     note = ""
     if len(forms) > 1 and form not in certain:
         text = survey.word_places[0][1]

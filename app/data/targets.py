@@ -208,6 +208,7 @@ class TargetReader:
         self.task = task
         self.notes: list[str] = []
         self._table, self._columns = table, columns
+        self._marks = [survey.marks for survey in surveys]
         self.labels = tuple(column.name for column in columns)
         is_numeric = task == "regression"
         self.units = {each.name: each.unit for each in columns if is_numeric and each.unit}
@@ -243,9 +244,9 @@ class TargetReader:
             return np.array([self._classes[cell] for cell in cells], np.int64)
         kind = "number" if self.task == "regression" else "boolean"
         found = []
-        for column in self._columns:
+        for column, marks in zip(self._columns, self._marks, strict=True):
             cells = batch.cells[column.name]
-            values, wrong = read_column(replace(column, kind=kind), cells)
+            values, wrong = read_column(replace(column, kind=kind), cells, marks)
             for row in wrong[:1]:
                 wanted = "a number from -1e18 to 1e18" if kind == "number" else "0 or 1"
                 raise DataError(
