@@ -514,17 +514,20 @@ def test_a_binary_file_is_no_table(read):
 
 
 def test_a_column_of_very_many_texts_keeps_the_most_frequent(read):
-    words = [f"w{min(n % 1500, n % 40)}" for n in range(6000)] + [f"rare{n}" for n in range(1200)]
+    words = (
+        [f"w{min(n % 1500, n % 40)}" for n in range(5990)]
+        + ["(rare text)"] * 10
+        + [f"rare{n}" for n in range(1200)]
+    )
     table = {"word": words, "x": range(len(words)), "kind": ["a", "b"] * (len(words) // 2)}
     dataset = read(table)
     (words_of_column,) = dataset.words
     assert len(words_of_column) == 1002
     assert {f"w{n}" for n in range(40)} <= set(words_of_column)
-    rest = words_of_column[-1]
-    assert rest not in words
     texts = dataset.model_inputs(slice(0, len(words)))[:, 0]
     assert set(texts[:6000]) <= set(words)
-    assert (texts[6000:] == rest).sum() >= 100
+    assert (texts[6000:] == "((rare text))").sum() >= 100
+    assert "((rare text))" not in words_of_column
     assert "word has more than 1,000 texts" in dataset.notes[0]
 
 
@@ -562,6 +565,21 @@ def test_identifiers_and_constants_are_left_out_and_named(read):
     kept = read(table, keep=("order_id", "country"), drop=("idle",))
     assert kept.columns == ("order_id", "amount", "population")
     assert kept.string_columns == ("country",)
+
+
+def test_texts_that_name_the_rows_are_left_out_also_with_gaps(read):
+    rows = [f"{n % 7},{f'note {n}' if n % 5 < 3 else ''},{'ab'[n % 2]}" for n in range(60)]
+    dataset = read("x,note,kind\n" + "\n".join(rows) + "\n")
+    assert columns_left_out(dataset) == {"note": "unique in each row that has one"}
+    with pytest.raises(DataError, match="to learn from. Received: note, unique in each row"):
+        read("x,note,kind\n" + "\n".join(rows) + "\n", drop=("x",))
+
+
+def test_marks_of_missing_values_tell_what_gives_the_target_away_in_upper_and_lower_case(read):
+    why = [("none yet" if n % 2 else f"word {n % 3}") for n in range(60)]
+    text = "x,why,kind\n" + "".join(f"{n}.5,{w},{'ab'[n % 2]}\n" for n, w in enumerate(why))
+    assert "why" in columns_left_out(read(text, missing=("NONE yet",)))
+    assert "why" not in columns_left_out(read(text))
 
 
 def test_a_column_that_is_the_only_one_left_stays(read):
