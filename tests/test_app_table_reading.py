@@ -127,7 +127,8 @@ def test_an_evaluation_reads_the_format_of_targets_as_training_does(read, tmp_pa
     text = "x;y\n1,5;2.141\n2,5;3.999\n"
     assert read(text, "y", "regression").targets.tolist() == [[2141], [3999]]
     table = open_table(tmp_path / "table.csv")
-    targets = read_targets(table, ReadingConfig(target=("y",)), "regression", ("y",))
+    targets, signs = read_targets(table, ReadingConfig(target=("y",)), "regression", ("y",))
+    assert signs == {"y": ","}
     assert targets.tolist() == [[2141], [3999]]
 
 
@@ -785,7 +786,10 @@ def test_a_parquet_file_that_cannot_be_read_is_refused(read, tmp_path):
 def test_a_column_of_parquet_without_cells_is_refused_unless_it_is_dropped(values, read, tmp_path):
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"x": values, "y": [1, 2], "kind": ["a", "b"]}), path)
-    with pytest.raises(DataError, match="truth values or dates. Received: 'x', which .* --drop x"):
+    with pytest.raises(
+        DataError,
+        match="truth values or dates. Received: 'x', which .* or leave it out with --drop",
+    ):
         read(path)
     with pytest.raises(DataError, match="Received: 'x', which"):
         read(path, target="x")

@@ -197,7 +197,9 @@ def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Data
             raise DataError(describe_all([found.problems[row] for row in sorted(found.problems)]))
         numbers += [found.inputs["inputs"]] if manifest.columns else []
         texts += [found.inputs["texts"]] if manifest.string_columns else []
-    targets = read_targets(table, reading, manifest.task, manifest.labels, manifest.target_units)
+    targets, decimals = read_targets(
+        table, reading, manifest.task, manifest.labels, manifest.target_units
+    )
     words, codes = _encode(np.concatenate(texts)) if texts else ((), None)
     empty = np.empty((len(targets), 0), np.float32)
     return Dataset(
@@ -211,6 +213,7 @@ def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Data
         string_columns=manifest.string_columns,
         words=words,
         row_format=manifest.row_format,
+        target_decimals=decimals,
     )
 
 

@@ -128,7 +128,7 @@ def _survey_table(table: Table, reading: ReadingConfig, task: str) -> _Survey:
     ]
     targets = [survey_target(name, reading, task) for name in reading.target]
     names = [each.name for each in (*features, *targets)]
-    table.require_cells(names)
+    table.require_cells(names, ", or leave it out with --drop")
     survey = _Survey(features, targets, Batch([], {name: [] for name in names}))
     for batch in _read_and_tell(table, "surveying rows"):
         refuse_missing_targets(table, batch, targets, task)

@@ -52,14 +52,14 @@ class Table:
         """Return where a row is, such as `line 7 of flowers.csv`."""
         return f"{self.unit} {number} of {self.source}"
 
-    def require_cells(self, names: Iterable[str]) -> None:
-        """Raise `DataError` unless these columns can be read."""
+    def require_cells(self, names: Iterable[str], or_else: str = "") -> None:
+        """Raise `DataError` unless these columns can be read; `or_else` adds a way out."""
         for name in names:
             if name in self.without_cells:
                 raise DataError(
                     f"Each column of {self.source} must hold numbers, texts, truth values or "
                     f"dates. Received: {name!r}, which holds {self.without_cells[name]}. "
-                    f"Convert it, or leave it out: --drop {name}."
+                    f"Convert the column{or_else}."
                 )
 
 

@@ -328,7 +328,7 @@ def read_targets(
     task: str,
     labels: Sequence[str],
     learned: Mapping[str, str] = MappingProxyType({}),
-) -> np.ndarray:
+) -> tuple[np.ndarray, dict[str, str]]:
     """Read the targets of a table for a model that exists, whose labels the data need not all have.
 
     Args:
@@ -339,7 +339,8 @@ def read_targets(
         learned: the unit of values that have one, by label.
 
     Returns:
-        Targets as in `app.data.datasets.Dataset`, in the order of the labels.
+        Targets as in `app.data.datasets.Dataset`, in the order of the labels, and its
+        `target_decimals`.
 
     Raises:
         DataError: a target is missing, of the wrong kind or in another unit, or is no label of the
@@ -358,7 +359,8 @@ def read_targets(
     if not batches:
         raise DataError(f"{table.source} must have rows. Received: none.")
     if task == "multiclass":
-        return np.concatenate([_read_classes(table, batch, names[0], labels) for batch in batches])
+        classes = [_read_classes(table, batch, names[0], labels) for batch in batches]
+        return np.concatenate(classes), {}
     check_targets(table, surveys, task, reading)
     columns = [RawColumn(name, "boolean") for name in names]
     if task == "regression":
@@ -367,7 +369,7 @@ def read_targets(
         columns = [found[name] for name in names]
     reader = TargetReader(table, surveys, columns, task)
     check_target_units(table.source, names, reader.units, labels, learned)
-    return np.concatenate([reader.read(batch) for batch in batches])
+    return np.concatenate([reader.read(batch) for batch in batches]), reader.decimals
 
 
 def _survey_others(
