@@ -227,7 +227,8 @@ def _read_numbers(cells: np.ndarray, missing: Iterable[str]) -> tuple[np.ndarray
     found = cells.astype(np.float64)
     marks = np.array([float(mark) for mark in missing if _NUMBER.fullmatch(mark)])
     if cells.dtype.kind == "f":
-        marks = marks.astype(cells.dtype)  # 0.1 is another number in float32
+        with np.errstate(over="ignore"):  # as the cells of float16 are that hold such a mark
+            marks = marks.astype(cells.dtype)  # 0.1 is another number in float32
     found[np.isin(found, marks)] = np.nan
     wrong = np.flatnonzero(np.abs(found) > LARGEST).tolist()
     found[wrong] = np.nan

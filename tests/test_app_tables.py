@@ -63,6 +63,7 @@ def test_digits_that_people_do_not_write_are_texts(tmp_path):
     ("values", "message"),
     [
         ((1e-30, 2e-30), "more than 1e-07. Received: tiny, .* Multiply them by a power of ten"),
+        ((0.05, 0.05 + 4e-8), "the rounding of float32. Received: tiny, .* Subtract their mean"),
         ((1.7e9, 1.7e9 + 128), "the rounding of float32. Received: tiny, .* Subtract their mean"),
         ((1.7e9, 1.7e9 + 59), "the rounding of float32. Received: tiny, .* Subtract their mean"),
     ],

@@ -202,6 +202,12 @@ def test_a_number_that_marks_a_missing_value_does_so_as_a_text_and_with_a_type(k
     assert values.tolist() == ["", ""] if kind == "text" else np.isnan(values).all()
 
 
+def test_a_mark_that_float16_does_not_hold_is_no_error():
+    cells = np.array([1, 2], np.float16)
+    values, wrong = read_column(RawColumn("x", "number"), cells, ("-99999",))
+    assert (values[:, 0].tolist(), wrong) == ([1, 2], [])
+
+
 def test_a_truth_value_is_missing_where_its_text_is():
     values, wrong = read_column(
         RawColumn("x", "boolean"), [True, False, "false", "Yes"], ("false",)

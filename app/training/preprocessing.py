@@ -177,7 +177,7 @@ def _check_spread(
                 f"Numbers must vary. Received: {columns[first]}, which is always {mean[first]:.6g} "
                 "in the training split, as float32."
             )
-        is_small = least[first] == smallest
+        is_small = deviation[first] >= _MIN_RELATIVE_DEVIATION * abs(mean[first])
         than = f"{smallest:g}" if is_small else "the rounding of float32"
         fix = "Multiply them by a power of ten." if is_small else "Subtract their mean."
         raise DataError(
