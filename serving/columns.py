@@ -8,7 +8,8 @@ only numpy.
 import datetime
 import decimal
 import numbers
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ TRUTH_WORDS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off",
 Cells = Sequence[Any] | np.ndarray
 KINDS = ("number", "boolean", "date", "text")
 _UNREADABLE = object()
+# A number as programs write it.
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.ASCII)
 _NOT_NULLABLE = " The training data had no missing values in this column."
 _TRUTH = {word: float(value) for pair in TRUTH_WORDS for value, word in enumerate(pair)}
 
@@ -50,6 +53,8 @@ class RawColumn:
         form: form of dates, one of `serving.date_text.FORMS`.
         parts: the parts of dates that the model takes, among `serving.date_text.PARTS`.
         unit: the word that may stand behind each number, such as `kg`; empty for none.
+        has_plain_texts: whether texts are read as `plain_text` writes them. Bundles of earlier
+            releases know texts as the table had them.
     """
 
     name: str
@@ -59,6 +64,7 @@ class RawColumn:
     form: str = ""
     parts: tuple[str, ...] = ()
     unit: str = ""
+    has_plain_texts: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -198,7 +204,8 @@ def read_column(
     Args:
         column: how to read them.
         cells: texts, or values of JSON or of a table with types, see `read_row_inputs`.
-        missing: texts that stand for a missing value, in lower case.
+        missing: texts that stand for a missing value, in lower case; so does a number or a truth
+            value with such a text.
 
     Returns:
         The values, and the indices of the cells that cannot be read. The values are object
@@ -206,20 +213,19 @@ def read_column(
         `(cells, len(column.columns))`, NaN where one is missing.
     """
     if column.kind == "number" and isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
-        found = cells.astype(np.float64)
-        wrong = np.flatnonzero(np.abs(found) > LARGEST).tolist()
-        found[wrong] = np.nan
-        return found[:, np.newaxis], wrong
+        return _read_numbers(cells, missing)
     read, empty = _READERS[column.kind](column), "" if column.kind == "text" else None
-    marks = {"", *missing} | (MISSING_NUMBERS if column.kind in ("number", "date") else set())
+    marks = with_plain(missing)
+    typed_marks = marks - MISSING_NUMBERS - {""}  # which no value has
+    marks |= {""} | (MISSING_NUMBERS if column.kind in ("number", "date") else set())
     known: dict[str, Any] = {}
     values: list[Any] = []
     wrong = []
     for row, cell in enumerate(cells):
-        is_text = type(cell) is str
+        is_text = isinstance(cell, str)
         if is_text and cell in known:
             value = known[cell]
-        elif is_missing(cell, marks):
+        elif is_missing(cell, marks if is_text else typed_marks):
             value = empty
         else:
             value = read(cell.strip() if is_text else cell)
@@ -233,14 +239,34 @@ def read_column(
     return _to_array(column, values), wrong
 
 
-def is_missing(cell: Any, marks: Container[str]) -> bool:
-    """Return whether a cell is None, NaN, or one of `marks`, which are in lower case."""
+def _read_numbers(cells: np.ndarray, missing: Iterable[str]) -> tuple[np.ndarray, list[int]]:
+    """Read an array of numbers as `read_column` does."""
+    found = cells.astype(np.float64)
+    marks = np.array([float(mark) for mark in missing if _NUMBER.fullmatch(mark)])
+    if cells.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # as the cells of float16 are that hold such a mark
+            marks = marks.astype(cells.dtype)  # 0.1 is another number in float32
+    found[np.isin(found, marks)] = np.nan
+    wrong = np.flatnonzero(np.abs(found) > LARGEST).tolist()
+    found[wrong] = np.nan
+    return found[:, np.newaxis], wrong
+
+
+def with_plain(marks: Iterable[str]) -> set[str]:
+    """Return texts, and numbers among them also as `cell_text` writes them: -999.0 as -999."""
+    marks = set(marks)
+    return marks | {cell_text(float(mark)) or "" for mark in marks if _NUMBER.fullmatch(mark)}
+
+
+def is_missing(cell: Any, marks: Collection[str]) -> bool:
+    """Return whether a cell is None, NaN, or has one of the texts `marks`, in lower case."""
     if isinstance(cell, str):
         return cell.strip().lower() in marks
     try:
-        return cell is None or bool(cell != cell)  # noqa: PLR0124 - NaN differs from itself
+        is_nan = bool(cell != cell)  # noqa: PLR0124 - NaN differs from itself
     except TypeError:  # whether pandas' NA differs from itself is NA again
-        return True
+        is_nan = True
+    return cell is None or is_nan or (bool(marks) and (cell_text(cell) or "").lower() in marks)
 
 
 def cell_text(value: Any) -> str | None:
@@ -255,13 +281,31 @@ def cell_text(value: Any) -> str | None:
         return ""
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    is_exact = isinstance(value, float | np.floating) and -LARGEST <= value <= LARGEST
+    if isinstance(value, np.floating):
+        value = float(str(value))  # the shortest number that is this float32
+    is_exact = isinstance(value, float) and -LARGEST <= value <= LARGEST
     if is_exact and value == int(value):
         return str(int(value))
     if isinstance(value, datetime.datetime):
         return value.isoformat(" ")
     is_scalar = isinstance(value, numbers.Real | decimal.Decimal | datetime.date | datetime.time)
     return str(value) if is_scalar else None
+
+
+def plain_text(text: str) -> str:
+    """Return a text that a program writes for a number or a truth value as `cell_text` writes it.
+
+    Texts as people write them stay, such as `007` and `1.50`.
+
+    Examples:
+        >>> plain_text("10001.0"), plain_text("True")
+        ('10001', 'true')
+    """
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    # numpy writes 1e+06 for what Python writes as 1000000.0
+    is_written = _NUMBER.fullmatch(text) and (str(float(text)) == text or "e+" in text)
+    return (cell_text(float(text)) or "") if is_written else text
 
 
 def _rule(column: RawColumn) -> str:
@@ -301,8 +345,15 @@ def _date_reader(column: RawColumn) -> Callable[[Any], Moment | None]:
     return read
 
 
-def _text_reader(_: RawColumn) -> Callable[[Any], str | None]:
-    return cell_text
+def _text_reader(column: RawColumn) -> Callable[[Any], str | None]:
+    if not column.has_plain_texts:
+        return cell_text
+
+    def read(cell: Any) -> str | None:
+        text = cell_text(cell)
+        return None if text is None else plain_text(text)
+
+    return read
 
 
 def parse_truth(text: str) -> float | None:

@@ -80,7 +80,8 @@ def parse_date(text: str, form: str) -> Moment | None:
 
 def moment_of(value: Any) -> Moment | None:
     """Return year, month, day and hour of a date, a time or a datetime of Python or pandas."""
-    hour = getattr(value, "hour", 0) + getattr(value, "minute", 0) / 60
+    hour, minute, second = (getattr(value, name, 0) for name in ("hour", "minute", "second"))
+    hour = _hours(hour, minute, second)
     if isinstance(value, datetime.date):
         return value.year, value.month, value.day, hour
     return (np.nan, np.nan, np.nan, hour) if isinstance(value, datetime.time) else None
@@ -96,7 +97,11 @@ def _hour(found: dict[str, str | None]) -> float | None:
             return None
         hour = hour % 12 + (12 if half in "Pp" else 0)
     # ISO 8601 and clocks allow a leap second.
-    return hour + minute / 60 + second / 3600 if hour < 24 and minute < 60 and second < 61 else None
+    return _hours(hour, minute, second) if hour < 24 and minute < 60 and second < 61 else None
+
+
+def _hours(hour: int, minute: int, second: int) -> float:
+    return hour + minute / 60 + second / 3600
 
 
 def date_parts(moments: Sequence[Moment]) -> np.ndarray:

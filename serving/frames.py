@@ -5,6 +5,19 @@ from typing import Any
 
 from .errors import InputError, first_few
 
+# The numpy types of numbers whose decimals Python would make longer, by what pandas, polars and
+# pyarrow call them.
+_NARROW = {
+    name + backend: dtype
+    for name, dtype in (
+        ("float32", "float32"),
+        ("float", "float32"),
+        ("float16", "float16"),
+        ("halffloat", "float16"),
+    )
+    for backend in ("", "[pyarrow]")
+}
+
 
 def table_columns(table: Any, names: Sequence[str] = ()) -> dict[str, Sequence[Any]]:
     """Return the values of each column of a table by name, with None for a missing value.
@@ -21,9 +34,12 @@ def table_columns(table: Any, names: Sequence[str] = ()) -> dict[str, Sequence[A
     """
     pairs: Iterable[tuple[Any, Any]]
     if hasattr(table, "to_pydict"):  # pyarrow
-        pairs = table.to_pydict().items()
+        pairs = zip(table.column_names, map(arrow_values, table.columns), strict=True)
     elif hasattr(table, "iter_columns"):  # polars
-        pairs = ((column.name, column.to_list()) for column in table.iter_columns())
+        pairs = (
+            (column.name, _shortest(column.to_list(), column.dtype))
+            for column in table.iter_columns()
+        )
     elif hasattr(table, "columns") and hasattr(table, "iloc"):  # pandas
         pairs = [(name, _values(table.iloc[:, n])) for n, name in enumerate(table.columns)]
     elif isinstance(table, Mapping) and any(map(_is_column, table.values())):
@@ -67,7 +83,30 @@ def is_table(value: Any) -> bool:
 def _values(series: Any) -> list[Any]:
     """Return the values of a pandas series; its missing values, of several types, become None."""
     values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
-    return values
+    return _shortest(values, series.dtype)
+
+
+def arrow_values(column: Any) -> list[Any]:
+    """Return the values of a column of pyarrow, with None for a missing one.
+
+    Numbers of float32 and float16 are the shortest decimal ones, as a CSV file has them: 0.1
+    instead of 0.10000000149011612.
+
+    Raises:
+        UnicodeDecodeError: a text is not in UTF-8.
+        OverflowError: a date, in its time zone, is beyond the year 9999.
+    """
+    return _shortest(column.to_pylist(), column.type)
+
+
+def _shortest(values: list[Any], kind: Any) -> list[Any]:
+    name = _NARROW.get(str(kind).lower())
+    if name is None:
+        return values
+    import numpy as np  # noqa: PLC0415 - most tables do not need it
+
+    narrow = np.dtype(name).type
+    return [None if value is None else float(str(narrow(value))) for value in values]
 
 
 def check_same_names(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -18,7 +18,7 @@ ALL_FORMATS = frozenset(FORMATS)
 _DECIMAL_POINTS = frozenset(form for form in FORMATS if form[0] == ".")
 _POINT_OR_THOUSANDS = _DECIMAL_POINTS | {(",", ".")}
 _INTEGER = re.compile(r"[+-]?\d+(?:[eE][+-]?\d+)?", re.ASCII)
-_POINTS_OF_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+", re.ASCII)
+_POINTS_OF_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
 _CURRENCIES = "$€£¥₹"
 # What may stand beside a number.
 UNITS = f"{_CURRENCIES}%"
@@ -99,5 +99,6 @@ def _plain(text: str) -> float | None:
 @cache
 def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     point, group = re.escape(decimal), re.escape(thousands)
-    whole = rf"\d+|\d{{1,3}}(?:{group}\d{{3}})+" if thousands else r"\d+"
+    # 0.123 is a decimal number
+    whole = rf"\d+|[1-9]\d{{0,2}}(?:{group}\d{{3}})+" if thousands else r"\d+"
     return re.compile(rf"[+-]?(?:(?:{whole})(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?", re.ASCII)

@@ -308,6 +308,15 @@ def test_texts_that_are_not_utf8_fail(raw_bundle, tmp_path):
     assert "cannot be read as parquet" in error["reason"]
 
 
+def test_dates_beyond_those_of_python_fail(raw_bundle, tmp_path):
+    bundle, _ = raw_bundle
+    late = pa.array([253402300799999999], pa.timestamp("us", "Asia/Tokyo"))
+    write_table(tmp_path / "a.parquet", {"size": [1.0], "weight": [1.0], "color": late})
+    assert predict(bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(1, 0, 1)
+    (error,) = lines(tmp_path / "out", "errors")
+    assert "date value out of range" in error["reason"]
+
+
 @given(st.lists(st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=20))
 def test_any_row_of_numbers_is_either_predicted_or_reported(row_bundle, tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("wild")

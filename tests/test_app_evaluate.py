@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pyarrow import csv
 
 from app.config.reading_config import ReadingConfig
 from app.data.labeled import read_labeled
@@ -105,6 +108,17 @@ def test_a_table_is_read_as_the_model_reads_it(row_bundle, tmp_path, run):
     numbered = write_flowers(tmp_path / "numbered.csv", labels=("0", "1.0", "2"))
     again = evaluated(run, row_bundle, "--data", numbered, "--target", "flower")
     assert again["scores"] == found["scores"]  # numbers are indices of labels that are none
+
+
+def test_a_column_that_the_model_does_not_need_may_hold_anything(row_bundle, tmp_path, run):
+    table = csv.read_csv(write_flowers(tmp_path / "flowers.csv"))
+    lists = pa.array([[1]] * len(table))
+    pq.write_table(table.append_column("lists", lists), tmp_path / "flowers.parquet")
+    arguments = [row_bundle, "--data", tmp_path / "flowers.parquet", "--target"]
+    assert evaluated(run, *arguments, "flower")["samples"] == 150
+    status, _, error = run("evaluate", *arguments, "lists")
+    assert status != 0
+    assert "Received: 'lists', which holds list<" in error
 
 
 def test_a_class_without_samples_is_named_and_does_not_count(row_bundle, tmp_path, run):

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from app.data.source_kinds import kind_of_source
 from app.data.sources import load_dataset
 from app.data.table_reading import read_table
 from app.data.tables import Table, open_table
-from app.data.targets import has_decimals
+from app.data.targets import has_decimals, read_targets
 from app.errors import DataError
 from serving.columns import read_column
 
@@ -103,18 +104,32 @@ def test_numbers_written_as_text_are_numbers(read):
         ("x;y;kind\n1,234;1.5;a\n2,345;2;b\n", 1234, False),
         ('x,y,kind\n"1,234","1,5",a\n"2,345",2,b\n', 1.234, False),
         ("x;y;kind\n1.234;1,5;a\n2.345;2;b\n", 1234, False),
-        ("x;kind\n1.234;a\n2.345;b\n", 1.234, False),
+        ("x;kind\n1.234;a\n2.345;b\n", 1.234, True),
+        ("x,kind\n1.234,a\n2.345,b\n", 1.234, False),
+        ("x,kind\n1.234,a\n987,b\n", 1.234, True),
+        ("x;kind\n1.234;a\n0.345;b\n", 1.234, False),
+        ('x,kind\n"1,234",a\n"0,345",b\n', 1.234, False),
         ('x,kind\n"1,234",a\n"1,234.5",b\n', 1234, False),
         ('x,kind\n"1,234",a\n"1,2",b\n', 1.234, False),
     ],
 )
-def test_an_ambiguous_comma_is_decided_by_the_column_then_by_the_file(
+def test_an_ambiguous_number_is_decided_by_the_column_then_by_the_file(
     table, number, is_noted, read
 ):
     dataset = read(table)
     assert dataset.inputs[:][0, 0] == pytest.approx(number)
-    notes = [f"x may be read in two ways; 1,234 is taken for {number:g}."] if is_noted else []
+    text = "1,234" if "1,234" in table else "1.234"
+    notes = [f"x may be read in two ways; {text} is taken for {number:g}."] if is_noted else []
     assert list(dataset.notes) == notes
+
+
+def test_an_evaluation_reads_the_format_of_targets_as_training_does(read, tmp_path):
+    text = "x;y\n1,5;2.141\n2,5;3.999\n"
+    assert read(text, "y", "regression").targets.tolist() == [[2141], [3999]]
+    table = open_table(tmp_path / "table.csv")
+    targets, signs = read_targets(table, ReadingConfig(target=("y",)), "regression", ("y",))
+    assert signs == {"y": ","}
+    assert targets.tolist() == [[2141], [3999]]
 
 
 def test_truth_values_in_every_spelling_are_one_column(read):
@@ -165,6 +180,25 @@ def test_ambiguous_days_and_months_follow_the_other_dates_of_the_file(other, for
     column = next(c for c in dataset.row_format.columns if c.name == "when")
     assert (column.kind, column.form) == ("date", form)
     assert bool(dataset.notes) is is_noted
+
+
+@pytest.mark.parametrize(
+    ("dates", "part"),
+    [(["2024-01-02", ""], "year"), (["12:30", ""], "hour"), (["2024-01-02", "2024-1-2"], "year")],
+)
+def test_a_single_date_says_whether_it_is_missing(dates, part, read):
+    rows = [f"{n}.5,{dates[n % 7 % 2]},{'ab'[n % 2]}" for n in range(60)]
+    dataset = read("x,when,kind\n" + "\n".join(rows) + "\n")
+    assert dataset.columns == ("x", f"when.{part}")
+    is_missing = np.isnan(dataset.inputs[:][:, 1])
+    assert is_missing.tolist() == [not dates[n % 7 % 2] for n in range(60)]
+
+
+def test_the_only_date_of_closed_accounts_gives_the_target_away(read):
+    rows = [f"{n}.5,{'2024-01-02' if n % 2 else ''},{'ab'[n % 2]}" for n in range(60)]
+    text = "x,closed,kind\n" + "\n".join(rows) + "\n"
+    assert columns_left_out(read(text)).keys() == {"closed"}
+    assert read(text, keep=("closed",)).columns == ("x", "closed.year")
 
 
 def test_a_part_of_a_date_with_the_name_of_a_column_is_refused(read):
@@ -399,6 +433,37 @@ def test_tables_of_different_units_are_not_joined(cells, message, tmp_path):
     assert load_dataset(source, reading, "regression").target_units == {"y": "kWh"}
 
 
+def test_equal_numbers_of_joined_tables_are_one_class_in_numeric_order(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,10.0\n2,0.0\n3,2.0\n")
+    (tmp_path / "b.csv").write_text("x,y\n4,0\n5,3\n6,10\n")
+    source = f"{tmp_path}/a.csv+{tmp_path}/b.csv"
+    reading = ReadingConfig(target=("y",))
+    joined = load_dataset(source, reading)
+    assert joined.labels == ("0", "2.0", "3", "10")
+    assert joined.targets.tolist() == [3, 0, 1, 0, 2, 3]
+    assert joined.notes == ("0.0 and 0 are one class, 0.",)
+    joined = load_dataset(source, replace(reading, categorical=("y",)))
+    assert joined.labels == ("0", "0.0", "2.0", "3", "10", "10.0")
+    assert joined.targets.tolist() == [5, 1, 2, 0, 3, 4]
+    named = tmp_path / "c.csv"
+    named.write_text("x,y\n1,1\n2,1.0\n3,1.00\n")
+    assert load_dataset(f"{named}+{named}", replace(reading, categorical=("y",))).labels == (
+        "1", "1.0", "1.00",
+    )  # fmt: skip
+
+
+def test_tables_whose_targets_are_read_with_other_decimal_signs_are_not_joined(tmp_path):
+    reading = ReadingConfig(target=("y",))
+    for name, cells in (("a", ("2.141", "1.5")), ("b", ("2.141", "2,5")), ("c", ("2", "9"))):
+        (tmp_path / f"{name}.csv").write_text(f"x;y\n1;{cells[0]}\n2;{cells[1]}\n")
+    with pytest.raises(
+        DataError, match=r"y with the same .*a.csv, read with '.'; .*b.csv, read with ','"
+    ):
+        load_dataset("+".join(f"{tmp_path}/{name}.csv" for name in "cab"), reading, "regression")
+    joined = load_dataset(f"{tmp_path}/b.csv+{tmp_path}/c.csv", reading, "regression")
+    assert joined.targets[:, 0].tolist() == [2141, 2.5, 2, 9]
+
+
 NUMBERS = st.floats(-1e6, 1e6).map(lambda value: round(value, 2))
 
 
@@ -450,17 +515,20 @@ def test_a_binary_file_is_no_table(read):
 
 
 def test_a_column_of_very_many_texts_keeps_the_most_frequent(read):
-    words = [f"w{min(n % 1500, n % 40)}" for n in range(6000)] + [f"rare{n}" for n in range(1200)]
+    words = (
+        [f"w{min(n % 1500, n % 40)}" for n in range(5990)]
+        + ["(rare text)"] * 10
+        + [f"rare{n}" for n in range(1200)]
+    )
     table = {"word": words, "x": range(len(words)), "kind": ["a", "b"] * (len(words) // 2)}
     dataset = read(table)
     (words_of_column,) = dataset.words
     assert len(words_of_column) == 1002
     assert {f"w{n}" for n in range(40)} <= set(words_of_column)
-    rest = words_of_column[-1]
-    assert rest not in words
     texts = dataset.model_inputs(slice(0, len(words)))[:, 0]
     assert set(texts[:6000]) <= set(words)
-    assert (texts[6000:] == rest).sum() >= 100
+    assert (texts[6000:] == "((rare text))").sum() >= 100
+    assert "((rare text))" not in words_of_column
     assert "word has more than 1,000 texts" in dataset.notes[0]
 
 
@@ -498,6 +566,21 @@ def test_identifiers_and_constants_are_left_out_and_named(read):
     kept = read(table, keep=("order_id", "country"), drop=("idle",))
     assert kept.columns == ("order_id", "amount", "population")
     assert kept.string_columns == ("country",)
+
+
+def test_texts_that_name_the_rows_are_left_out_also_with_gaps(read):
+    rows = [f"{n % 7},{f'note {n}' if n % 5 < 3 else ''},{'ab'[n % 2]}" for n in range(60)]
+    dataset = read("x,note,kind\n" + "\n".join(rows) + "\n")
+    assert columns_left_out(dataset) == {"note": "unique in each row that has one"}
+    with pytest.raises(DataError, match="to learn from. Received: note, unique in each row"):
+        read("x,note,kind\n" + "\n".join(rows) + "\n", drop=("x",))
+
+
+def test_marks_of_missing_values_tell_what_gives_the_target_away_in_upper_and_lower_case(read):
+    why = [("none yet" if n % 2 else f"word {n % 3}") for n in range(60)]
+    text = "x,why,kind\n" + "".join(f"{n}.5,{w},{'ab'[n % 2]}\n" for n, w in enumerate(why))
+    assert "why" in columns_left_out(read(text, missing=("NONE yet",)))
+    assert "why" not in columns_left_out(read(text))
 
 
 def test_a_column_that_is_the_only_one_left_stays(read):
@@ -621,6 +704,17 @@ def test_missing_marks_and_none_are_classes_as_set(read):
     assert np.isnan(dataset.inputs[:][3, 0])
 
 
+@pytest.mark.parametrize("word", ["NA", "none", "null"])
+def test_a_label_that_marks_no_missing_value_is_refused_with_its_line(word, read):
+    text = f"x,u,v,kind\n1,0,1,a\n2,{word},0,b\n"
+    for setting, message in (
+        ({"missing": ("?",)}, f"must be 0 or 1. Received: u='{word}' in line 3"),
+        ({}, f"must have a target. Received: u='{word}', a missing value, in line 3"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(text, "u,v", "multilabel", drop=("kind",), **setting)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -681,12 +775,59 @@ def test_a_parquet_file_that_cannot_be_read_is_refused(read, tmp_path):
     path.write_bytes(b"PAR1 no PAR1")
     with pytest.raises(DataError, match="table.parquet cannot be read as parquet"):
         read(path)
-    pq.write_table(pa.table({"x": [[1], [2]], "kind": ["a", "b"]}), path)
-    with pytest.raises(DataError, match="truth values or dates. Received: 'x', which holds list"):
-        read(path)
     pq.write_table(pa.table({"x": [1, 2], "kind": ["a", None]}), path)
     with pytest.raises(DataError, match="kind='', a missing value, in row 1 of .*table.parquet"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "values", [[[1], [2]], [{"a": 1}, None], [b"a", b"b"], [datetime.timedelta(1), None]]
+)
+def test_a_column_of_parquet_without_cells_is_refused_unless_it_is_dropped(values, read, tmp_path):
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"x": values, "y": [1, 2], "kind": ["a", "b"]}), path)
+    with pytest.raises(
+        DataError,
+        match="truth values or dates. Received: 'x', which .* or leave it out with --drop",
+    ):
+        read(path)
+    with pytest.raises(DataError, match="Received: 'x', which"):
+        read(path, target="x")
+    assert read(path, drop=("x",)).columns == ("y",)
+
+
+def test_texts_and_dates_of_parquet_that_python_does_not_hold_are_told(read, tmp_path):
+    path = tmp_path / "table.parquet"
+    latin = pa.Array.from_buffers(
+        pa.string(), 2, [*pa.array(["ab", "cd"]).buffers()[:2], pa.py_buffer(b"\xe4bcd")]
+    )
+    late = pa.array([253402300799999999, 0], pa.timestamp("us", "Asia/Tokyo"))
+    for values, received in ((latin, "byte 0xe4 at position 0 is not UTF-8"), (late, "date value")):
+        pq.write_table(pa.table({"x": values, "kind": ["a", "b"]}), path)
+        with pytest.raises(DataError, match=f"^Column 'x' of .*parquet must hold .*{received}"):
+            read(path)
+
+
+def test_categories_of_numbers_and_truth_values_are_the_same_on_all_roads(read, tmp_path):
+    frame = pd.DataFrame(
+        {
+            "zip": pd.array([10001, None, 7] * 10, dtype="Float64"),
+            "size": pd.array([0.1, 2, None] * 10, dtype="Float32"),
+            "seen": [True, "maybe", False] * 10,
+            "kind": ["a", "b", "b"] * 10,
+        }
+    )
+    text = frame.to_csv(index=False)
+    assert "10001.0,0.1,True" in text
+    settings = {"categorical": ("zip", "size"), "keep": ("zip", "size", "seen")}
+    expected = read(text, **settings)
+    assert expected.words == (("", "10001", "7"), ("", "0.1", "2"), ("", "false", "maybe", "true"))
+    table = pa.Table.from_pandas(frame[["zip", "size", "kind"]])
+    table = table.add_column(2, "seen", pa.array([str(cell) for cell in frame["seen"]]))
+    pq.write_table(table, tmp_path / "table.parquet")
+    assert read(tmp_path / "table.parquet", **settings).sha256() == expected.sha256()
+    with data_on_disk(frame) as found:
+        assert read(Path(found.source), **settings).sha256() == expected.sha256()
 
 
 @pytest.mark.parametrize("values", [[[1], [2]], pd.to_timedelta([1, 2], "h")])

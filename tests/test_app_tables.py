@@ -59,12 +59,20 @@ def test_digits_that_people_do_not_write_are_texts(tmp_path):
         assert read(tmp_path, f"x,kind\n1,a\n{odd},b\n").string_columns == ("x",)
 
 
-@pytest.mark.parametrize("values", [(1e-30, 2e-30), (1.7e9, 1.7e9 + 128), (1.7e9, 1.7e9 + 59)])
-def test_numbers_that_vary_by_less_than_float32_keeps_are_refused(values, tmp_path):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((1e-30, 2e-30), "more than 1e-07. Received: tiny, .* Multiply them by a power of ten"),
+        ((0.05, 0.05 + 4e-8), "the rounding of float32. Received: tiny, .* Subtract their mean"),
+        ((1.7e9, 1.7e9 + 128), "the rounding of float32. Received: tiny, .* Subtract their mean"),
+        ((1.7e9, 1.7e9 + 59), "the rounding of float32. Received: tiny, .* Subtract their mean"),
+    ],
+)
+def test_numbers_that_vary_by_less_than_float32_keeps_are_refused(values, message, tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{values[i % 2]:.20g},7,{'ab'[i % 2]}" for i in range(40)]
     path.write_text("\n".join(["tiny,constant,kind", *rows]) + "\n")
-    with pytest.raises(DataError, match="must vary by more.*Received: tiny, .*Subtract their mean"):
+    with pytest.raises(DataError, match=message):
         train(make_config("softmax", {"target": "kind"}, data=str(path)), tmp_path / "runs")
     assert not list((tmp_path / "runs").rglob("config.toml"))
 
@@ -292,6 +300,21 @@ def test_a_column_that_is_constant_only_in_training_is_not_scaled_up(tmp_path):
     standard = keras.Model(model.input, model.get_layer("normalize").output)
     given = np.array([[3, 3], [3, 4]], "float32")
     np.testing.assert_allclose(standard.predict(given, verbose=0)[:, 1], [0, 1], atol=1e-6)
+
+
+def test_a_column_of_small_numbers_is_scaled_by_its_quartiles(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [f"{(400 + i) * 1e-9:.20g},{'ab'[i % 2]}" for i in range(300)]
+    path.write_text("\n".join(["wavelength,kind", *rows]) + "\n")
+    settings = {"target": "kind", "hidden": [2], "scaling": "robust"}
+    config = make_config("features", settings, data=str(path))
+    dataset = load_run_data(config)
+    splits = split_dataset(dataset, config.seed)
+    model = checked_model(config, dataset, splits)
+    adapt(model, dataset, splits.train)
+    scaled = keras.Model(model.input, model.get_layer("robust_scale").output)
+    values = scaled.predict(dataset.inputs[:], verbose=0)
+    np.testing.assert_allclose(np.ptp(values), 2, rtol=0.2)
 
 
 def test_a_class_without_a_sample_in_training_is_refused(tmp_path):

@@ -184,6 +184,74 @@ def test_the_marks_of_missing_values_can_be_words():
     assert texts.tolist() == ["none", "", ""]
 
 
+@pytest.mark.parametrize("kind", ["number", "text", "boolean", "date"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["-999", "0.1"],
+        [-999, 0.1],
+        [np.int64(-999), np.float32(0.1)],
+        np.array([-999, 0.1]),
+        np.array([-999, 0.1], np.float32),
+    ],
+)
+def test_a_number_that_marks_a_missing_value_does_so_as_a_text_and_with_a_type(kind, cells):
+    column = RawColumn("x", kind, form="Y-m-d", parts=("year",) if kind == "date" else ())
+    values, wrong = read_column(column, cells, ("-999.0", "-999", "0.1"))
+    assert not wrong
+    assert values.tolist() == ["", ""] if kind == "text" else np.isnan(values).all()
+
+
+def test_a_mark_that_float16_does_not_hold_is_no_error():
+    cells = np.array([1, 2], np.float16)
+    values, wrong = read_column(RawColumn("x", "number"), cells, ("-99999",))
+    assert (values[:, 0].tolist(), wrong) == ([1, 2], [])
+
+
+def test_a_truth_value_is_missing_where_its_text_is():
+    values, wrong = read_column(
+        RawColumn("x", "boolean"), [True, False, "false", "Yes"], ("false",)
+    )
+    np.testing.assert_array_equal(values[:, 0], [1, np.nan, np.nan, 1])
+    assert not wrong
+    assert read_column(RawColumn("x", "number"), [True], ("1",))[1] == [0]
+
+
+@given(st.one_of(st.floats(), st.integers(), st.booleans(), st.floats(width=32).map(np.float32)))
+def test_a_value_and_the_text_that_a_program_writes_for_it_are_one_category(value):
+    column = RawColumn("x", "text", has_plain_texts=True)
+    texts, wrong = read_column(column, [value, str(value)])
+    assert not wrong
+    assert texts[0] == texts[1]
+
+
+def test_texts_as_people_write_them_are_categories_of_their_own():
+    cells = ["007", "1.50", "1.10", "+1", "1e5", "1_0.0", "0x1", "Red"]
+    column = RawColumn("x", "text", has_plain_texts=True)
+    assert read_column(column, cells)[0].tolist() == cells
+
+
+def test_bundles_of_earlier_releases_keep_the_texts_that_they_know():
+    assert read_column(RawColumn("x", "text"), ["10001.0", "True"])[0].tolist() == [
+        "10001.0",
+        "True",
+    ]
+
+
+@given(st.datetimes())
+def test_a_time_is_read_alike_as_a_text_and_with_a_type(moment):
+    column = RawColumn("x", "date", form="Y-m-d", parts=PARTS)
+    text, typed = read_column(column, [moment.isoformat(" ", "seconds"), moment])[0]
+    np.testing.assert_array_equal(text, typed)
+
+
+def test_numbers_of_float32_are_the_categories_that_a_file_shows():
+    series = pd.Series([0.1, None, 2.5], dtype="float32")
+    tables = [pd.DataFrame({"x": series}), pd.DataFrame({"x": series.astype("Float32")})]
+    for table in [*tables, pa.Table.from_pandas(tables[0]), tables[0].astype("float16")]:
+        assert table_columns(table)["x"] == [0.1, None, 2.5]
+
+
 def test_a_unit_behind_a_number_is_left_out_in_upper_and_lower_case():
     column = RawColumn("x", "number", ",", ".", unit="kg")
     cells = ["1.234,5 kg", "2kg", "3 KG", "4", 5, "6\u00a0kg", "", "- kg", "7 lb", "kg", "inf kg"]

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.system.arrow_types import holds_cells
 from serving.columns import Cells, check_names, read_row_inputs, row_format
 from serving.errors import InputError, reason_of
+from serving.frames import arrow_values
 from serving.manifest import Manifest
 
 from .rows import Rows, row_ids, rows_at_once, set_aside
@@ -25,7 +26,7 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
 
     Raises:
         InputError: the file is not a parquet file or is damaged, columns are missing, or one holds
-            lists.
+            no cells, such as lists.
     """
     start = 0
     try:
@@ -35,7 +36,7 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
             for batch in file.iter_batches(rows_at_once(manifest), columns=names):
                 yield _to_rows(path, start, batch, manifest, key)
                 start += len(batch)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise InputError(
             f"{path} cannot be read as parquet from row {start} on: {reason_of(error)}."
         ) from None
@@ -48,7 +49,7 @@ def _check_schema(path: str, schema: pa.Schema, manifest: Manifest, key: str | N
             received = "no such column" if name not in schema.names else "several of that name"
             raise InputError(f"{path} must have one column {name!r}. Received: {received}.")
         found = schema.field(name).type
-        if pa.types.is_nested(found):
+        if not holds_cells(found):
             raise InputError(f"Column {name!r} of {path} must contain cells. Received: {found}.")
     if key is not None and not _holds_keys(schema.field(key).type):
         raise InputError(
@@ -85,8 +86,9 @@ def _to_rows(
 
 def _cells(array: pa.Array) -> Cells:
     """Return the values of a column: numbers with NaN for null, or a list with None for null."""
-    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+    is_float = pa.types.is_floating(array.type)
+    # Large whole numbers beside null would be rounded as float64.
+    if is_float or (pa.types.is_integer(array.type) and not array.null_count):
         numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
         return numbers
-    values: list[Any] = array.to_pylist()
-    return values
+    return arrow_values(array)

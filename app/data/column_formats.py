@@ -50,7 +50,8 @@ def decide_columns(
     orders = {form for ranges in dates if len(ranges) == 1 for form in ranges}
     columns, notes = {}, []
     for survey in surveys:
-        column, note = RawColumn(survey.name, kinds[survey.name]), ""
+        kind, note = kinds[survey.name], ""
+        column = RawColumn(survey.name, kind, has_plain_texts=kind == "text")
         if column.kind == "number":
             column, note = _number(survey, decimals, table.separator)
         elif column.kind == "date":
@@ -73,6 +74,12 @@ def kind_of(survey: ColumnSurvey) -> str:
     return "number" if survey.unit else "text"
 
 
+def is_ambiguous(survey: ColumnSurvey) -> bool:
+    """Return whether both signs may be the decimal one in a column of numbers, not all plain."""
+    formats = survey.number_formats
+    return len(_decimals(formats)) > 1 and formats != ALL_FORMATS
+
+
 def _decimals(formats: Formats) -> set[str]:
     return {decimal for decimal, _ in formats}
 
@@ -84,11 +91,13 @@ def _number(
     possible = survey.number_formats
     formats = [form for form in FORMATS if form in possible]
     sign, is_guess = formats[0][0], False
-    if len(_decimals(possible)) > 1 and possible != ALL_FORMATS:
+    if is_ambiguous(survey):
         if len(certain) == 1:
             (sign,) = certain
         elif _PLAIN not in formats:  # such as 1,234 in every row
             sign, is_guess = "," if separator == ";" else ".", True
+        else:  # such as 1.234 in every row, or with 987 among them
+            is_guess = separator == ";" or any(map(str.isdecimal, survey.texts.counts))
     form = next(form for form in formats if form[0] == sign)
     column = RawColumn(survey.name, "number", *form, unit=survey.unit)
     note = _describe_guess(survey, column) if is_guess else ""
@@ -129,7 +138,10 @@ def _date(survey: ColumnSurvey, certain: Collection[str]) -> tuple[RawColumn, st
     forms = [form for form in FORMS if form in survey.date_ranges]
     form = next((form for form in forms if form in certain), forms[0])
     least, largest = survey.date_ranges[form]
-    parts = tuple(part for part, low, high in zip(PARTS, least, largest, strict=True) if low < high)
+    found = list(zip(PARTS, least, largest, strict=True))
+    parts = tuple(part for part, low, high in found if low < high)
+    if not parts:  # a single date, which may be missing
+        parts = tuple(part for part, low, high in found if low == high)[:1]
     note = ""
     if len(forms) > 1 and form not in certain:
         text = survey.word_places[0][1]

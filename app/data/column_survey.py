@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.config.reading_config import ReadingConfig
-from serving.columns import MISSING_NUMBERS, parse_truth
+from serving.columns import MISSING_NUMBERS, parse_truth, with_plain
 from serving.date_text import FORMS, PARTS, date_parts, parse_date
 from serving.number_text import ALL_FORMATS, formats_of, parse_number
 from serving.unit_text import has_sign
@@ -30,7 +30,7 @@ def missing_marks(reading: ReadingConfig) -> frozenset[str]:
 
     A number is also one as pandas writes it in a column with gaps: -999 and -999.0.
     """
-    marks = {"", *map(str.lower, reading.missing)}
+    marks = {""} | with_plain(map(str.lower, reading.missing))
     return frozenset(marks | {f"{mark}.0" for mark in marks if _WHOLE.fullmatch(mark)})
 
 

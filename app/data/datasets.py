@@ -14,6 +14,8 @@ from .arrays import Array, array_parts, chunks
 # What takes the place of the texts of a column that are too rare to be categories. No vocabulary
 # has it, so that a model treats them as it treats a text that it has never seen.
 REST = "\0rest"
+# What is shown for it, and given to models; more brackets if it is a text of the column.
+_RARE = "(rare text)"
 # Why a column is left out that no setting can make useful.
 EMPTY = "without a value"
 
@@ -72,6 +74,8 @@ class Dataset:
         words: the different texts of each column of text; `REST` stands for those that are rare.
         row_format: how the cells of a table become these columns; None if the source is no table.
         target_units: the unit of values whose cells have one, by label.
+        target_decimals: the decimal sign of values that are not all plain whole numbers, by label;
+            of a table of rows.
         left_out: columns that are left out, because they cannot be of use.
         notes: what is not certain about the way in which columns are read.
         validation_start: index of the first sample of the source's own validation split, which
@@ -102,6 +106,7 @@ class Dataset:
     files: Sequence[str] = ()
     stream: Stream | None = None
     target_units: dict[str, str] = field(default_factory=dict)
+    target_decimals: dict[str, str] = field(default_factory=dict)
 
     @property
     def column_units(self) -> dict[str, str]:
@@ -148,13 +153,18 @@ class Dataset:
     def model_inputs(self, indices: Any) -> Any:
         """Return the inputs of a model: an array, or a dict if there are columns of text.
 
+        What stands for rare texts is one that a person can read, and that no vocabulary has.
+
         Args:
             indices: a slice or an array.
         """
         if self.codes is None:
             return self.inputs[indices]
         codes = self.codes[indices]
-        columns = [np.array(w, object)[codes[:, n]] for n, w in enumerate(self.words)]
+        columns = [
+            np.array([*words[:-1], _readable(words)], object)[codes[:, place]]
+            for place, words in enumerate(self.words)
+        ]
         texts = np.stack(columns, axis=1)
         return {"inputs": self.inputs[indices], "texts": texts} if self.columns else texts
 
@@ -170,6 +180,16 @@ class Dataset:
             for rows in chunks(array) if hashes is None else [hashes]:
                 digest.update(np.ascontiguousarray(rows).data)
         return digest.hexdigest()
+
+
+def _readable(words: Sequence[str]) -> str:
+    """Return the last of the words of a column, or a readable text instead of `REST`."""
+    text = words[-1]
+    if text == REST:
+        text = _RARE
+        while text in words:
+            text = f"({text})"
+    return text
 
 
 def fingerprint(row: bytes) -> int:

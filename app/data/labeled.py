@@ -17,7 +17,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.array_files import open_archive, read_archive, read_model_arrays
 from serving.checking import check_inputs
-from serving.columns import check_names, read_row_inputs
+from serving.columns import check_names, read_row_inputs, row_format
 from serving.errors import InputError, describe_all
 from serving.inputs import image_shape, read_model_image
 from serving.manifest import TASKS, Manifest, describe_spec
@@ -187,6 +187,7 @@ def _checked(dataset: Dataset, manifest: Manifest) -> Dataset:
 def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Dataset:
     """Read the rows of a table as the model does."""
     check_names(manifest, table.names, table.source)
+    table.require_cells(column.name for column in row_format(manifest).columns)
     check_columns(table, ReadingConfig(target=reading.target))
     numbers: list[np.ndarray] = []
     texts: list[np.ndarray] = []
@@ -196,7 +197,9 @@ def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Data
             raise DataError(describe_all([found.problems[row] for row in sorted(found.problems)]))
         numbers += [found.inputs["inputs"]] if manifest.columns else []
         texts += [found.inputs["texts"]] if manifest.string_columns else []
-    targets = read_targets(table, reading, manifest.task, manifest.labels, manifest.target_units)
+    targets, decimals = read_targets(
+        table, reading, manifest.task, manifest.labels, manifest.target_units
+    )
     words, codes = _encode(np.concatenate(texts)) if texts else ((), None)
     empty = np.empty((len(targets), 0), np.float32)
     return Dataset(
@@ -210,6 +213,7 @@ def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Data
         string_columns=manifest.string_columns,
         words=words,
         row_format=manifest.row_format,
+        target_decimals=decimals,
     )
 
 

@@ -16,7 +16,7 @@ from .datasets import EMPTY
 
 # Fewer rows tell nothing: a few texts or numbers may all differ by chance.
 _MIN_ROWS = 20
-# Fraction of different values from which on they name the rows.
+# Fraction of different values, among those that are there, from which on they name the rows.
 _UNIQUE = 0.95
 # Words in the name of a column that numbers rows, or names what a row is about.
 _ID_WORDS = {"id", "ids", "uid", "uuid", "guid", "index", "idx", "key", "rowid", "unnamed"}
@@ -25,7 +25,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # takes this many rows, and this many of each class, to tell that from luck.
 _PERFECT_AUC, _PERFECT_RANK_CORRELATION = 0.999, 0.9999
 _MIN_SCORED, _MIN_OF_CLASS = 500, 20
-# Rows for each value of a column that is one-to-one with the target.
+# Rows for each value of a column that is one-to-one with the target, on average.
 _MIN_REPEATS = 5
 
 
@@ -40,10 +40,10 @@ def why_useless(survey: ColumnSurvey) -> str:
 def why_identifier(survey: ColumnSurvey, column: RawColumn) -> str:
     """Return why a column names the rows, rather than measuring something; empty if it may not.
 
-    - It is a text that is different in at least 95% of the rows.
-    - It is a whole number that is different in at least 95% of the rows, and its name says that it
-      is an identifier, or the numbers are consecutive. Other measurements may well differ in each
-      row.
+    - It is a text that is different in at least 95% of the rows that have one.
+    - It is a whole number that is different in at least 95% of the rows that have one, and its name
+      says that it is an identifier, or the numbers are consecutive. Other measurements may well
+      differ in each row.
 
     Args:
         survey: what is known about its cells; fewer than 20 tell nothing.
@@ -53,6 +53,7 @@ def why_identifier(survey: ColumnSurvey, column: RawColumn) -> str:
     if texts.uniqueness < _UNIQUE or texts.total < _MIN_ROWS:
         return ""
     unique = "unique in each row" if texts.uniqueness == 1 else "unique in nearly each row"
+    unique += " that has one" if survey.gaps else ""
     if column.kind == "text":
         first = next(iter(texts.counts)).lower()
         hint = f"; --image-column {survey.name} learns from the images that it names"
@@ -68,7 +69,7 @@ def why_identifier(survey: ColumnSurvey, column: RawColumn) -> str:
 def why_too_good(values: np.ndarray, targets: np.ndarray, task: str) -> str:
     """Return how a column gives the target away; empty if it does not.
 
-    - Its values are one-to-one with those of the target, with at least five rows for each. So is
+    - Its values are one-to-one with those of the target, with five rows for each on average. So is
       whether a value is missing, like the date of closing that only closed accounts have.
     - It is a score of the target: a number that separates each class from the next with an area
       under the ROC curve of at least 0.999, or that orders values with a rank correlation of at
@@ -97,7 +98,7 @@ def why_too_good(values: np.ndarray, targets: np.ndarray, task: str) -> str:
 
 
 def _are_one_to_one(codes: np.ndarray, classes: np.ndarray) -> bool:
-    """Return whether two columns of codes from 0 on tell the same, with enough rows of each."""
+    """Return whether two columns of codes from 0 on tell the same, with enough rows."""
     count = len(np.unique(classes))
     if count < 2 or len(codes) < max(_MIN_ROWS, _MIN_REPEATS * count):
         return False

@@ -8,9 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.errors import DataError
+from app.system.arrow_types import holds_cells
 from serving.columns import cell_text
 from serving.csv_lines import CHUNK
-from serving.errors import cannot_read
+from serving.errors import cannot_read, reason_of
+from serving.frames import arrow_values
 
 from .tables import Batch, Table
 
@@ -18,38 +20,42 @@ from .tables import Batch, Table
 def open_parquet(path: Path) -> Table:
     """Return the table in a parquet file, whose cells are those of a CSV file with the same rows.
 
-    Rows are counted from 0. One row group at a time is in memory.
+    Rows are counted from 0. One row group at a time is in memory. Columns without cells, such as
+    those of lists, are not read.
 
     Raises:
-        DataError: the file cannot be read, or a column is named twice or holds lists.
+        DataError: the file cannot be read, or a column is named twice.
     """
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(cannot_read(path, error, "parquet")) from None
-    for field in schema:
-        if schema.names.count(field.name) > 1:
-            raise DataError(f"{path} must name each column once. Received: {field.name!r} twice.")
-        if pa.types.is_nested(field.type):
-            raise DataError(
-                f"Each column of {path} must hold numbers, texts, truth values or dates. "
-                f"Received: {field.name!r}, which holds {field.type}."
-            )
-    return Table(str(path), tuple(schema.names), partial(_read, path), unit="row")
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise DataError(f"{path} must name each column once. Received: {name!r} twice.")
+    others = {field.name: str(field.type) for field in schema if not holds_cells(field.type)}
+    readable = [name for name in schema.names if name not in others]
+    read = partial(_read, path, readable)
+    return Table(str(path), tuple(schema.names), read, unit="row", without_cells=others)
 
 
-def _read(path: Path) -> Iterator[Batch]:
+def _read(path: Path, names: list[str]) -> Iterator[Batch]:
     start = 0
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(CHUNK):
+            for batch in file.iter_batches(CHUNK, columns=names):
                 numbers = list(range(start, start + len(batch)))
-                columns = zip(batch.schema.names, batch.columns, strict=True)
-                yield Batch(numbers, {name: _cells(column) for name, column in columns})
+                yield Batch(numbers, {name: _cells(path, batch, name) for name in names})
                 start += len(batch)
     except (pa.ArrowException, OSError) as error:
         raise DataError(cannot_read(path, error, "parquet")) from None
 
 
-def _cells(column: pa.Array) -> list[str]:
-    return [cell_text(value) or "" for value in column.to_pylist()]
+def _cells(path: Path, batch: pa.RecordBatch, name: str) -> list[str]:
+    try:
+        return [cell_text(value) or "" for value in arrow_values(batch.column(name))]
+    except (UnicodeDecodeError, OverflowError) as error:
+        raise DataError(
+            f"Column {name!r} of {path} must hold texts in UTF-8 or dates up to the year 9999. "
+            f"Received: {reason_of(error)}."
+        ) from None

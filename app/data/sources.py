@@ -60,7 +60,9 @@ def load_dataset(
     parts = parts_of(source)
     if len(parts) > 1:
         return join_datasets(
-            source, [load_dataset(part, reading, task, has_digits, default_size) for part in parts]
+            source,
+            [load_dataset(part, reading, task, has_digits, default_size) for part in parts],
+            are_names=bool({*reading.target} & {*reading.categorical}),
         )
     sized = reading if reading.image_size else replace(reading, image_size=default_size)
     dataset = _read(parts[0], sized, task, has_digits)

@@ -4,6 +4,7 @@ The table is read twice: first to find out what each column holds, then to write
 numbers. Only the targets and a few thousand rows are in memory.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
-from serving.columns import RawColumn, RowFormat, read_column
+from serving.columns import RawColumn, RowFormat, plain_text, read_column
 
 from .arrays import DiskArray
 from .column_formats import decide_columns
@@ -127,6 +128,7 @@ def _survey_table(table: Table, reading: ReadingConfig, task: str) -> _Survey:
     ]
     targets = [survey_target(name, reading, task) for name in reading.target]
     names = [each.name for each in (*features, *targets)]
+    table.require_cells(names, ", or leave it out with --drop")
     survey = _Survey(features, targets, Batch([], {name: [] for name in names}))
     for batch in _read_and_tell(table, "surveying rows"):
         refuse_missing_targets(table, batch, targets, task)
@@ -201,7 +203,7 @@ def _why_too_good(
         task: `multiclass`, `multilabel` or `regression`.
         reading: names of the targets, and the marks of missing values.
     """
-    values, _ = read_column(column, sample.cells[column.name], reading.missing)
+    values, _ = read_column(column, sample.cells[column.name], missing_marks(reading))
     if column.kind == "date":  # only whether one is missing counts
         values = values[:, :1] * 0
     for number, name in enumerate(reading.target):
@@ -223,8 +225,11 @@ def _check_derived_names(table: Table, columns: Sequence[RawColumn]) -> None:
 
 def _words(texts: TextCounts) -> tuple[str, ...]:
     """Return the categories of a column in order: a missing text, the frequent ones, the rest."""
-    frequent = [text for text, _ in texts.counts.most_common(MAX_TEXTS)]
-    rest = [REST] if len(texts.counts) > MAX_TEXTS else []
+    counts: Counter[str] = Counter()
+    for text, count in texts.counts.items():
+        counts[plain_text(text)] += count
+    frequent = [text for text, _ in counts.most_common(MAX_TEXTS)]
+    rest = [REST] if len(counts) > MAX_TEXTS else []
     return ("", *sorted(frequent), *rest)
 
 
@@ -261,6 +266,7 @@ def _encode(
         words=tuple(words),
         row_format=rows,
         target_units=targets.units,
+        target_decimals=targets.decimals,
     )
 
 

@@ -1,8 +1,8 @@
 """Tables that are read a few thousand rows at a time: CSV and parquet files."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ class Table:
         read: reads it from the beginning, some rows at a time.
         unit: what the numbers of rows count: `line` or `row`.
         separator: what separates the cells; empty for parquet.
+        without_cells: the types of columns that cannot be read, such as lists, by name.
     """
 
     source: str
@@ -45,10 +46,21 @@ class Table:
     read: Callable[[], Iterator[Batch]]
     unit: str = "line"
     separator: str = ""
+    without_cells: Mapping[str, str] = field(default_factory=dict)
 
     def place(self, number: int) -> str:
         """Return where a row is, such as `line 7 of flowers.csv`."""
         return f"{self.unit} {number} of {self.source}"
+
+    def require_cells(self, names: Iterable[str], or_else: str = "") -> None:
+        """Raise `DataError` unless these columns can be read; `or_else` adds a way out."""
+        for name in names:
+            if name in self.without_cells:
+                raise DataError(
+                    f"Each column of {self.source} must hold numbers, texts, truth values or "
+                    f"dates. Received: {name!r}, which holds {self.without_cells[name]}. "
+                    f"Convert the column{or_else}."
+                )
 
 
 def open_table(path: Path) -> Table:
@@ -94,6 +106,7 @@ def check_columns(table: Table, reading: ReadingConfig) -> None:
         raise DataError(
             f"A target cannot be the image column. Received: {reading.image_column!r} in both."
         )
+    table.require_cells([*reading.target, *filter(None, [reading.image_column])])
     if set(names) <= {*reading.target, *reading.drop}:
         raise DataError(f"{source} must have columns besides the target. Received: none.")
 

@@ -10,10 +10,10 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.columns import RawColumn, read_column
 from serving.missing_marks import MISSING
-from serving.number_text import have_decimals, parse_number, read_numbers
+from serving.number_text import ALL_FORMATS, have_decimals, parse_number, read_numbers
 from serving.unit_text import required_unit, strip_unit
 
-from .column_formats import decide_columns, kind_of
+from .column_formats import decide_columns, is_ambiguous, kind_of
 from .column_survey import ColumnSurvey, missing_marks
 from .tables import Batch, Table
 
@@ -148,7 +148,7 @@ def _mixed_target(table: Table, survey: ColumnSurvey, task: str) -> DataError:
 
 def _check_classes(table: Table, survey: ColumnSurvey, reading: ReadingConfig) -> None:
     texts = survey.texts
-    if len(set(_find_labels(texts.counts, survey.name in reading.categorical).values())) < 2:
+    if len(set(find_labels(texts.counts, survey.name in reading.categorical).values())) < 2:
         raise DataError(
             f"{survey.name!r} of {table.source} must have two or more classes. "
             f"Received: only {', '.join(texts.counts)}."
@@ -161,7 +161,7 @@ def _check_classes(table: Table, survey: ColumnSurvey, reading: ReadingConfig) -
         )
 
 
-def _find_labels(texts: Iterable[str], are_names: bool) -> dict[str, str]:
+def find_labels(texts: Iterable[str], are_names: bool) -> dict[str, str]:
     """Return the class of each text: equal numbers, such as 1 and 1.0, are one class.
 
     Args:
@@ -185,6 +185,7 @@ class TargetReader:
         task: `multiclass`, `multilabel` or `regression`.
         notes: what is not certain about how classes are read.
         units: the unit of values whose cells have one, by label.
+        decimals: the decimal sign of values that are not all plain whole numbers, by label.
     """
 
     def __init__(
@@ -207,13 +208,19 @@ class TargetReader:
         self.task = task
         self.notes: list[str] = []
         self._table, self._columns = table, columns
+        self._marks = [survey.marks for survey in surveys]
         self.labels = tuple(column.name for column in columns)
         is_numeric = task == "regression"
         self.units = {each.name: each.unit for each in columns if is_numeric and each.unit}
+        self.decimals = {
+            column.name: column.decimal
+            for survey, column in zip(surveys, columns, strict=True)
+            if is_numeric and survey.number_formats != ALL_FORMATS
+        }
         self._classes: dict[str, int] = {}
         if task == "multiclass":
             (survey,) = surveys
-            labels = _find_labels(survey.texts.counts, survey.name in categorical)
+            labels = find_labels(survey.texts.counts, survey.name in categorical)
             numbers = {label: parse_number(label) for label in labels.values()}
             are_texts = None in numbers.values()
             self.labels = tuple(sorted(numbers, key=lambda k: (are_texts or numbers[k], k)))
@@ -237,9 +244,9 @@ class TargetReader:
             return np.array([self._classes[cell] for cell in cells], np.int64)
         kind = "number" if self.task == "regression" else "boolean"
         found = []
-        for column in self._columns:
+        for column, marks in zip(self._columns, self._marks, strict=True):
             cells = batch.cells[column.name]
-            values, wrong = read_column(replace(column, kind=kind), cells)
+            values, wrong = read_column(replace(column, kind=kind), cells, marks)
             for row in wrong[:1]:
                 wanted = "a number from -1e18 to 1e18" if kind == "number" else "0 or 1"
                 raise DataError(
@@ -321,7 +328,7 @@ def read_targets(
     task: str,
     labels: Sequence[str],
     learned: Mapping[str, str] = MappingProxyType({}),
-) -> np.ndarray:
+) -> tuple[np.ndarray, dict[str, str]]:
     """Read the targets of a table for a model that exists, whose labels the data need not all have.
 
     Args:
@@ -332,7 +339,8 @@ def read_targets(
         learned: the unit of values that have one, by label.
 
     Returns:
-        Targets as in `app.data.datasets.Dataset`, in the order of the labels.
+        Targets as in `app.data.datasets.Dataset`, in the order of the labels, and its
+        `target_decimals`.
 
     Raises:
         DataError: a target is missing, of the wrong kind or in another unit, or is no label of the
@@ -351,15 +359,30 @@ def read_targets(
     if not batches:
         raise DataError(f"{table.source} must have rows. Received: none.")
     if task == "multiclass":
-        return np.concatenate([_read_classes(table, batch, names[0], labels) for batch in batches])
+        classes = [_read_classes(table, batch, names[0], labels) for batch in batches]
+        return np.concatenate(classes), {}
     check_targets(table, surveys, task, reading)
     columns = [RawColumn(name, "boolean") for name in names]
     if task == "regression":
-        found, _ = decide_columns(table, surveys, ())
+        others = _survey_others(table, reading, names) if any(map(is_ambiguous, surveys)) else []
+        found, _ = decide_columns(table, [*surveys, *others], reading.categorical)
         columns = [found[name] for name in names]
     reader = TargetReader(table, surveys, columns, task)
     check_target_units(table.source, names, reader.units, labels, learned)
-    return np.concatenate([reader.read(batch) for batch in batches])
+    return np.concatenate([reader.read(batch) for batch in batches]), reader.decimals
+
+
+def _survey_others(
+    table: Table, reading: ReadingConfig, names: Sequence[str]
+) -> list[ColumnSurvey]:
+    """Return what is known about the columns besides targets, which decide how these are read."""
+    unused = {*names, *reading.drop, *table.without_cells}
+    marks = missing_marks(reading)
+    surveys = [ColumnSurvey(name, marks) for name in table.names if name not in unused]
+    for batch in table.read():
+        for survey in surveys:
+            survey.learn(batch.numbers, batch.cells[survey.name])
+    return surveys
 
 
 def _read_classes(table: Table, batch: Batch, name: str, labels: Sequence[str]) -> np.ndarray:

@@ -20,8 +20,9 @@ from app.errors import DataError
 from models.backbones import whitening_kernel
 from models.numeric_embeddings import PiecewiseLinearEmbedding
 
-# Keras divides by no smaller standard deviation: such a column would become a constant.
-_MIN_DEVIATION = 1e-7
+# Keras divides by no smaller standard deviation: such a column would become a constant. Quartiles
+# need only a finite factor in float32.
+_MIN_DEVIATION, _MIN_ROBUST_DEVIATION = 1e-7, 1e-30
 # Bytes of images whose statistics are computed, and number of their patches.
 _SAMPLED_BYTES, _SAMPLED_PATCHES = 20_000_000, 200_000
 # Samples whose features are standardized, and the least variance as a fraction of the mean one.
@@ -65,7 +66,7 @@ def _adapt_to_quantiles(model: keras.Model, dataset: Dataset, train: np.ndarray)
     if scale is not None:
         mean, variance, _ = _statistics(chunks(dataset.inputs, train))
         is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
-        _check_spread(dataset.columns, mean, variance, is_constant)
+        _check_spread(dataset.columns, mean, variance, is_constant, _MIN_ROBUST_DEVIATION)
         scale.adapt(rows)
     if isinstance(embedding, PiecewiseLinearEmbedding):
         embedding.adapt(_scaled(model, rows))
@@ -160,10 +161,14 @@ def _patches(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def _check_spread(
-    columns: Sequence[str], mean: np.ndarray, variance: np.ndarray, is_accepted: np.ndarray
+    columns: Sequence[str],
+    mean: np.ndarray,
+    variance: np.ndarray,
+    is_accepted: np.ndarray,
+    smallest: float = _MIN_DEVIATION,
 ) -> None:
     deviation = np.sqrt(variance)
-    least = np.maximum(_MIN_DEVIATION, _MIN_RELATIVE_DEVIATION * np.abs(mean))
+    least = np.maximum(smallest, _MIN_RELATIVE_DEVIATION * np.abs(mean))
     wrong = np.flatnonzero(~is_accepted & (deviation < least))
     if len(wrong):
         first = int(wrong[0])
@@ -172,10 +177,13 @@ def _check_spread(
                 f"Numbers must vary. Received: {columns[first]}, which is always {mean[first]:.6g} "
                 "in the training split, as float32."
             )
+        is_small = deviation[first] >= _MIN_RELATIVE_DEVIATION * abs(mean[first])
+        than = f"{smallest:g}" if is_small else "the rounding of float32"
+        fix = "Multiply them by a power of ten." if is_small else "Subtract their mean."
         raise DataError(
-            "Numbers must vary by more than the rounding of float32. "
+            f"Numbers must vary by more than {than}. "
             f"Received: {columns[first]}, with mean {mean[first]:.6g} and standard deviation "
-            f"{deviation[first]:.2g}. Subtract their mean."
+            f"{deviation[first]:.2g}. {fix}"
         )
 
 
