@@ -204,7 +204,11 @@ def _write_evidence(
     known, proof = proven[-1]
     inference = known.inference
     golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
-    data = replace(facts.int8_data or _int8_data_from(known.samples), are_finite=are_finite)
+    data = replace(
+        facts.int8_data or _int8_data_from(known.samples),
+        are_finite=are_finite,
+        thresholds=None if facts.thresholds is None else facts.thresholds.values,
+    )
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, written.opset)
     notes = tuple(
@@ -252,7 +256,7 @@ def _prove(
             _refuse_int8(options.int8)
             known = _Known(found, *as_whole_batch(found, chosen))
         else:
-            stable, outputs = stable_samples(inference, chosen, expected, are_drawn)
+            stable, outputs = stable_samples(inference, chosen, expected, kind, are_drawn)
             if stable is chosen:
                 raise
             known = _Known(inference, stable, outputs)
