@@ -8,6 +8,8 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from app.bundles.comparing import compare_with_previous
+from export import ExportOptions, ModelFacts, export_bundle
 from serving import Predictor
 from serving.bundle import read_manifest
 from serving.manifest import Manifest
@@ -85,6 +87,41 @@ def test_a_model_from_elsewhere_gets_columns_metrics_temperature_and_rejects(fol
     assert status == 0
     assert "agreement:   100%" in output
     assert "compared with version 1" in output
+
+
+OWN_DATA = """
+from sklearn.datasets import load_iris
+
+def load():
+    iris = load_iris()
+    return iris.data.astype("float32"), iris.target
+"""
+
+
+def test_data_of_code_is_evaluated_on_the_half_that_the_export_was_measured_on(folder, run):
+    flower_net("flowers.keras", 1)
+    (folder / "labels.txt").write_text("0\n1\n2")
+    (folder / "my_data.py").write_text(OWN_DATA)
+    manifest, _ = exported(
+        run, "flowers.keras", "--labels", "labels.txt", "--evaluate", "my_data.py:load"
+    )
+    assert manifest.data["source"] == "my_data.py:load"
+    _, output, _ = run("evaluate", "dist/flowers", "--data", "my_data.py:load", "--json")
+    measured = json.loads(output)["measured_on"]
+    assert measured == "the 75 samples of my_data.py:load that the export was measured on"
+
+
+def test_versions_whose_golden_samples_have_other_sizes_are_compared(tmp_path):
+    keras.utils.set_random_seed(0)
+    start = keras.Input((None, 4), name="steps")
+    x = keras.layers.GlobalAveragePooling1D()(start)
+    model = keras.Model(start, keras.layers.Dense(3, activation="softmax")(x))
+    for steps in (5, 7):
+        samples = np.random.default_rng(0).normal(size=(20, steps, 4)).astype("float32")
+        folder = export_bundle(
+            model, tmp_path, "own", ModelFacts(labels=LABELS), samples, ExportOptions(int8="never")
+        )
+    assert compare_with_previous(folder)["agreement"]["value"] == 1
 
 
 def test_a_temperature_that_would_change_more_than_logits_is_left_out(folder, run):

@@ -72,8 +72,33 @@ def test_the_folder_of_a_version_is_removed_when_the_command_is_ended(run, monke
     assert not folders[0].exists()
 
 
+@pytest.mark.parametrize("change", ["* 1.001", "* float('nan')"])
+def test_floats_that_differ_by_more_than_the_proof_allows_are_other_answers(
+    change, run, monkeypatch
+):
+    install = partial(install_broken, change=change)
+    monkeypatch.setattr(runtime_gate, "try_runtimes", partial(try_runtimes, install=install))
+    status, output, _ = run("verify", BUNDLE.parent, "--runtimes", "9.8.7", "--json")
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    _, other = json.loads(output, parse_constant=refuse)["runtimes"]
+    assert status == 1
+    assert (other["changed"], other["failure"]) == (32, "")
+    assert (other["largest_difference"] is None) == ("nan" in change)
+    status, text, _ = run("verify", BUNDLE.parent, "--runtimes", "9.8.7")
+    assert (status, text.splitlines()[-1][-4:]) == (1, "FAIL")
+
+
+def test_a_pip_that_takes_too_long_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime_gate, "_INSTALL_SECONDS", 0.01)
+    with pytest.raises(RunError, match=r"onnxruntime 9.8.7 must be installed within 0.01 seconds"):
+        runtime_gate.install_runtime("9.8.7", tmp_path)
+
+
 def test_rounding_is_no_other_answer():
-    install = partial(install_broken, change="* 1.00001")
+    install = partial(install_broken, change="* 1.000005")
     here, other = try_runtimes(BUNDLE, ["9.8.7"], install)
     assert (other.changed, other.failure) == (0, "")
     assert here.largest_difference < other.largest_difference < 1e-4
