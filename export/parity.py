@@ -138,7 +138,8 @@ def _measure(
                 raise ProofError(f"{error} Nothing was published.") from None
         for name, array in expected.items():
             found = received[name]
-            _require_same_shape(artifact, name, array[:rows], found)
+            wanted = array if rows is None else array[:rows]
+            _require_same_shape(artifact, name, wanted, found)
             is_probability = kind.predicts_probabilities(name)
             for parity, every in compare(artifact, name, batch_size, array, found, kind):
                 yield parity, allowed_difference(every, is_probability, tolerances)
