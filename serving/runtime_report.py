@@ -72,44 +72,46 @@ def report_runtime(folder: Path) -> RuntimeReport:
         expected = read_golden(folder, "output", manifest.outputs)
         samples = as_inputs(inputs)
         is_whole = manifest.whole_batches
-        size = count_samples(samples) if is_whole else _BATCH
-        received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, size)
+        if is_whole:  # whose outputs need no row for each sample
+            received = predictor.predict(samples).outputs
+        else:
+            received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, _BATCH)
         one = samples if is_whole else take_samples(samples, slice(0, 1))
         latency = median_ms({"one": lambda: predictor.predict(one)}, _ROUNDS)["one"]
     except ServingError as error:
         return RuntimeReport(version, failure=str(error))
-    count = len(next(iter(expected.values())))
+    count = count_samples(samples)
     is_changed = np.zeros(count, bool)
     largest = 0.0
     for name, wanted in expected.items():
         found = received[name]
-        is_changed |= _are_changed(manifest, name, wanted, found)
+        differs = _differs(manifest, name, wanted, found)
+        has_rows = differs.shape[:1] == (count,)
+        is_changed |= differs.reshape(count, -1).any(axis=1) if has_rows else differs.any()
         if wanted.dtype.kind == "f":
             largest = max(largest, _relative_difference(manifest, name, wanted, found))
     finite = largest if np.isfinite(largest) else None  # JSON has no infinity
     return RuntimeReport(version, finite, int(is_changed.sum()), count, load_ms, latency)
 
 
-def _are_changed(
-    manifest: Manifest, name: str, wanted: np.ndarray, found: np.ndarray
-) -> np.ndarray:
-    """Return for each sample whether an output is another answer, bool `(samples,)`."""
-    count = len(wanted)
+def _differs(manifest: Manifest, name: str, wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return where an output is another answer, bool of its shape, or `()` if that is another."""
     if found.shape != wanted.shape:
-        return np.ones(count, bool)
+        return np.array(True)
     if wanted.dtype.kind != "f":
-        return np.asarray((wanted != found).reshape(count, -1).any(axis=1))
+        return np.asarray(wanted != found)
     is_probability = name == manifest.probabilities
-    changed = np.zeros(count, bool)
-    for one, other in by_value(name == manifest.values, wanted, found):
-        allowed = allowed_difference(one, is_probability, manifest.tolerances)
-        is_near = np.abs(other - one) <= allowed  # never for NaN
-        changed |= ~is_near.reshape(count, -1).all(axis=1)
+    parts = [
+        # never near for NaN
+        ~(np.abs(other - one) <= allowed_difference(one, is_probability, manifest.tolerances))
+        for one, other in by_value(name == manifest.values, wanted, found)
+    ]
+    differs = np.stack(parts, axis=-1).reshape(wanted.shape)
     if is_probability:
         thresholds = thresholds_of(manifest)
         before, after = (decide(manifest.task, x, thresholds) for x in (wanted, found))
-        changed |= (before != after).reshape(count, -1).any(axis=1)
-    return changed
+        differs |= (before != after).reshape(len(wanted), -1)
+    return np.asarray(differs)
 
 
 def _relative_difference(
