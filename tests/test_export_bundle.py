@@ -613,6 +613,8 @@ def test_the_proof_compares_each_value_with_its_own_magnitude(house):
     prove(inference, bundle, samples, {"values": expected}, kind)
     with pytest.raises(ProofError, match="values of every artifact must be within"):
         prove(inference, bundle, samples, {"values": expected * np.float32([1, 1.01])}, kind)
+    card = (bundle / "README.md").read_text()
+    assert "none in integers; each predicted value by itself." in card
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "model.float16.onnx"])
