@@ -170,17 +170,10 @@ def _write_evidence(
 ) -> Manifest:
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     begin_step("predicting with Keras")
-    chosen = _choose_samples(inference, samples)
-    if samples is not None:
-        chosen = with_accepted_edge_cases(inference, chosen)
-    count = count_samples(chosen.inputs)
-    inference = with_observed_batch(inference, chosen.inputs)
+    known, are_finite = _predict_samples(inference, samples)
+    inference, chosen, expected = known.inference, known.samples, known.expected
     if inference.whole_batches:
         _refuse_int8(options.int8)
-        chosen, expected = as_whole_batch(inference, chosen)
-    else:
-        chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
-    are_finite = count_samples(chosen.inputs) == count
     require_same_as_original(inference, chosen.inputs, expected)
     if inference.noise:
         require_same_draws(inference.model, inference.by_name(chosen.inputs))
@@ -188,7 +181,6 @@ def _write_evidence(
     known_so_far = {"outputs": inference.outputs, **vars(kind)}
     check_same_contract(known_so_far, model_folder)  # before the work
     _write_models(inference, folder)
-    known = _Known(inference, chosen, expected)
     proven: list[tuple[_Known, Proof]] = []
 
     def prove_graph(_written: Any) -> None:
@@ -204,7 +196,11 @@ def _write_evidence(
     known, proof = proven[-1]
     inference = known.inference
     golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
-    data = replace(facts.int8_data or _int8_data_from(known.samples), are_finite=are_finite)
+    data = replace(
+        facts.int8_data or _int8_data_from(known.samples),
+        are_finite=are_finite,
+        thresholds=None if facts.thresholds is None else facts.thresholds.values,
+    )
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, written.opset)
     notes = tuple(
@@ -213,6 +209,25 @@ def _write_evidence(
     )
     float16 = _half_precision(known, golden_inputs, folder, kind, options)
     return replace(manifest, int8=int8, float16=float16, warnings=(*manifest.warnings, *notes))
+
+
+def _predict_samples(
+    inference: InferenceFunction, samples: Samples | Inputs | None
+) -> tuple[_Known, bool]:
+    """Return the samples of a proof with what Keras predicts, and whether all of it is finite.
+
+    What is not finite is left out.
+    """
+    chosen = _choose_samples(inference, samples)
+    if samples is not None:
+        chosen = with_accepted_edge_cases(inference, chosen)
+    count = count_samples(chosen.inputs)
+    inference = with_observed_batch(inference, chosen.inputs)
+    if inference.whole_batches:
+        chosen, expected = as_whole_batch(inference, chosen)
+    else:
+        chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
+    return _Known(inference, chosen, expected), count_samples(chosen.inputs) == count
 
 
 def _half_precision(
@@ -252,7 +267,7 @@ def _prove(
             _refuse_int8(options.int8)
             known = _Known(found, *as_whole_batch(found, chosen))
         else:
-            stable, outputs = stable_samples(inference, chosen, expected, are_drawn)
+            stable, outputs = stable_samples(inference, chosen, expected, kind, are_drawn)
             if stable is chosen:
                 raise
             known = _Known(inference, stable, outputs)
@@ -307,20 +322,26 @@ def _cast_samples(inference: InferenceFunction, samples: Inputs) -> dict[str, np
     return arrays
 
 
-def draft_manifest(inference: InferenceFunction, facts: ModelFacts, name: str) -> Manifest:
+def draft_manifest(
+    inference: InferenceFunction,
+    facts: ModelFacts,
+    name: str,
+    samples: Samples | Inputs | None = None,
+) -> Manifest:
     """Return what the manifest of a model will say, before anything is written or proven.
 
     Args:
         inference: The traced model.
         facts: What the bundle states about it.
         name: Name of the model.
+        samples: As for `export_bundle`.
 
     Raises:
-        ExportError: The labels do not suit its outputs.
+        ExportError: The samples cannot be used, or the labels do not suit its outputs.
     """
-    samples = draw_samples(inference)
-    kind = _output_kind(inference.predict(samples.inputs), facts)
-    return _manifest(inference, facts, kind, Proof("", 0, (), {}, ()), name, OPSET)
+    known, _ = _predict_samples(inference, samples)
+    kind = _output_kind(known.expected, facts)
+    return _manifest(known.inference, facts, kind, Proof("", 0, (), {}, ()), name, OPSET)
 
 
 def with_split_columns(facts: ModelFacts, inference: InferenceFunction) -> ModelFacts:

@@ -8,6 +8,7 @@ from serving.parity import (
     Inputs,
     Outputs,
     allowed_difference,
+    by_value,
     count_samples,
     run_in_batches,
     take_samples,
@@ -15,6 +16,7 @@ from serving.parity import (
 
 from .errors import ProofError
 from .inference import InferenceFunction, largest_batch
+from .output_kind import OutputKind
 from .samples import Samples
 
 # Keras' two ways of computing a sample may differ by this part of what an artifact may differ.
@@ -24,7 +26,11 @@ _FEW = 7  # samples in a batch; other kernels compute larger ones
 
 
 def stable_samples(
-    inference: InferenceFunction, samples: Samples, expected: Outputs, are_drawn: bool
+    inference: InferenceFunction,
+    samples: Samples,
+    expected: Outputs,
+    kind: OutputKind,
+    are_drawn: bool,
 ) -> tuple[Samples, Outputs]:
     """Return the samples on which Keras agrees with itself, and what it predicts for them.
 
@@ -37,12 +43,13 @@ def stable_samples(
         inference: The traced model.
         samples: Samples.
         expected: What Keras predicts for them.
+        kind: What the outputs stand for.
         are_drawn: Whether they were drawn; of those that were given, only edge cases are left out.
 
     Raises:
         ProofError: Keras differs from itself by more than an artifact may.
     """
-    excess = _excess(inference, samples.inputs, expected)
+    excess = _excess(inference, samples.inputs, expected, kind)
     are_stable = excess <= _PART
     if are_drawn:
         are_stable = _or_all(are_stable)
@@ -57,7 +64,7 @@ def stable_samples(
     left_out = len(are_stable) - int(are_stable.sum())
     if not left_out:
         return samples, expected
-    others = tuple(_stable_part(inference, inputs) for inputs in samples.of_other_sizes)
+    others = tuple(_stable_part(inference, inputs, kind) for inputs in samples.of_other_sizes)
     chosen = replace(
         samples,
         inputs=take_samples(samples.inputs, are_stable),
@@ -68,8 +75,8 @@ def stable_samples(
     return chosen, {name: array[are_stable] for name, array in expected.items()}
 
 
-def _stable_part(inference: InferenceFunction, inputs: Inputs) -> Inputs:
-    excess = _excess(inference, inputs, inference.predict(inputs))
+def _stable_part(inference: InferenceFunction, inputs: Inputs, kind: OutputKind) -> Inputs:
+    excess = _excess(inference, inputs, inference.predict(inputs), kind)
     return take_samples(inputs, _or_all(excess <= _PART))
 
 
@@ -77,7 +84,9 @@ def _or_all(are_stable: np.ndarray) -> np.ndarray:
     return are_stable if are_stable.mean() >= 1 - _MOST_LEFT_OUT else np.ones_like(are_stable)
 
 
-def _excess(inference: InferenceFunction, inputs: Inputs, expected: Outputs) -> np.ndarray:
+def _excess(
+    inference: InferenceFunction, inputs: Inputs, expected: Outputs, kind: OutputKind
+) -> np.ndarray:
     """Return how much Keras differs from itself, as parts of what an artifact may differ.
 
     Returns:
@@ -87,8 +96,10 @@ def _excess(inference: InferenceFunction, inputs: Inputs, expected: Outputs) -> 
     for size in {_FEW, max(_FEW, largest_batch(inputs))}:
         received = run_in_batches(inference.run, inputs, size)
         for name, wanted in expected.items():
-            if wanted.dtype.kind == "f" and wanted.shape == received[name].shape:
-                differences = np.abs(wanted - received[name]).reshape(len(wanted), -1).max(axis=1)
-                allowed = allowed_difference(wanted, are_probabilities=False)
+            if wanted.dtype.kind != "f" or wanted.shape != received[name].shape:
+                continue
+            for one, other in by_value(kind.predicts_values(name), wanted, received[name]):
+                differences = np.abs(one - other).reshape(len(one), -1).max(axis=1)
+                allowed = allowed_difference(one, are_probabilities=False)
                 found = np.maximum(found, differences / allowed)
     return found

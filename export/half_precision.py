@@ -12,7 +12,7 @@ import serving.runtime  # noqa: F401  # before onnxruntime: turns its telemetry 
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from serving.bundle import FLOAT16, MODEL
-from serving.manifest import Float16
+from serving.manifest import Float16, Parity
 from serving.parity import (
     FLOAT16_TOLERANCES,
     Inputs,
@@ -30,7 +30,7 @@ from .errors import ProofError, explained
 from .inference import InferenceFunction
 from .onnx.files import forget_weights, without_arrays, write_graph
 from .output_kind import OutputKind
-from .parity import compare
+from .parity import compare, worst
 
 PRECISIONS = ("float32", "float16")
 _LARGEST = float(np.finfo(np.float16).max)
@@ -75,25 +75,27 @@ def write_float16(
         _convert(message, bare, folder / FLOAT16, has_float16_io)
         del message
         run = float32_runner(open_session(folder / FLOAT16))
-    measured = []
+    measured: list[Parity] = []
     for batch_size in batch_sizes(samples):
         with explained("The float16 graph must run on every input that Keras runs on"):
             received = run_in_batches(run, inference.by_name(samples), batch_size)
         for name, wanted in expected.items():
-            has_classes = kind.predicts_classes(name)
-            parity = compare("float16", name, batch_size, wanted, received[name], has_classes)
             is_probability = kind.predicts_probabilities(name)
-            allowed = allowed_difference(wanted, is_probability, FLOAT16_TOLERANCES)
-            if not is_within(parity.max_absolute_difference, allowed):
-                raise ProofError(
-                    f"{name} in float16 must be within {allowed:.1e} of Keras'. "
-                    f"Received: {parity.max_absolute_difference:.1e} at batch size {batch_size}. "
-                    "Nothing was published. Export it in float32."
-                )
-            measured.append(parity)
+            for parity, every in compare("float16", name, batch_size, wanted, received[name], kind):
+                _require(parity, allowed_difference(every, is_probability, FLOAT16_TOLERANCES))
+                measured.append(parity)
     dtypes = {"probabilities", *(spec.dtype for spec in inference.outputs)}
     tolerances = {name: value for name, value in FLOAT16_TOLERANCES.items() if name in dtypes}
-    return Float16(has_float16_io, tolerances, tuple(measured))
+    return Float16(has_float16_io, tolerances, worst(measured))
+
+
+def _require(parity: Parity, allowed: float) -> None:
+    if not is_within(parity.max_absolute_difference, allowed):
+        raise ProofError(
+            f"{parity.output} in float16 must be within {allowed:.1e} of Keras'. "
+            f"Received: {parity.max_absolute_difference:.1e} at batch size {parity.batch_size}. "
+            "Nothing was published. Export it in float32."
+        )
 
 
 def _convert(

@@ -270,11 +270,12 @@ def _evidence(manifest: Manifest) -> str:
         "artifact", "output", "batch size", "largest difference from Keras", "relative difference",
         "same top-1",
     )  # fmt: skip
+    by_value = "" if manifest.values is None else "; each predicted value by itself"
     return (
         f"## Proof\n\nEach artifact was run on {proof.samples:,} samples ({proof.source})"
         f"{_edge_cases(proof.edge_cases)}, and compared with the Keras model. "
-        f"Allowed differences: {_allowed(proof.tolerances)}. A model that exceeds one is not "
-        f"published.\n\n"
+        f"Allowed differences: {_allowed(proof.tolerances)}{by_value}. A model that exceeds one "
+        "is not published.\n\n"
         f"{_table(heads, rows)}"
     )
 

@@ -36,6 +36,10 @@ class OutputKind:
         """Return whether `output` holds probabilities, of classes or of independent labels."""
         return self.task in ("multiclass", "multilabel") and output == self.prediction_output
 
+    def predicts_values(self, output: str) -> bool:
+        """Return whether `output` holds values, whose units and magnitudes may differ."""
+        return self.task == "regression" and output == self.prediction_output
+
 
 def infer_task(outputs: Outputs, labels: Sequence[str]) -> OutputKind:
     """Find the output whose elements are named by `labels`, and whether they are classes.

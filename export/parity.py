@@ -15,6 +15,7 @@ from serving.parity import (
     Inputs,
     Outputs,
     allowed_difference,
+    by_value,
     count_samples,
     is_within,
     largest_difference,
@@ -82,7 +83,7 @@ def prove(
         return_memory(inference.model)
     dtypes = {"probabilities", *(spec.dtype for spec in inference.outputs)}
     tolerances = {name: value for name, value in known.items() if name in dtypes}
-    return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(measured))
+    return Proof(samples.source, len(samples), samples.edge_cases, tolerances, worst(measured))
 
 
 def _cases(inference: InferenceFunction, samples: Samples, expected: Outputs) -> Iterator[_Case]:
@@ -136,12 +137,12 @@ def _measure(
             except InputError as error:  # rows of several lengths
                 raise ProofError(f"{error} Nothing was published.") from None
         for name, array in expected.items():
+            found = received[name]
             wanted = array if rows is None else array[:rows]
-            _require_same_shape(artifact, name, wanted, received[name])
-            has_classes = kind.predicts_classes(name)
-            parity = compare(artifact, name, batch_size, wanted, received[name], has_classes)
+            _require_same_shape(artifact, name, wanted, found)
             is_probability = kind.predicts_probabilities(name)
-            yield parity, allowed_difference(array, is_probability, tolerances)
+            for parity, every in compare(artifact, name, batch_size, array, found, kind):
+                yield parity, allowed_difference(every, is_probability, tolerances)
 
 
 def _require_same_shape(artifact: str, name: str, wanted: np.ndarray, received: np.ndarray) -> None:
@@ -181,7 +182,7 @@ def require_same_as_original(
             )
 
 
-def _worst(measured: Iterable[Parity]) -> tuple[Parity, ...]:
+def worst(measured: Iterable[Parity]) -> tuple[Parity, ...]:
     """Return the largest differences of each artifact, output and batch size."""
     worst: dict[tuple[str, str, int], Parity] = {}
     for item in measured:
@@ -205,27 +206,27 @@ def compare(
     batch_size: int,
     expected: np.ndarray,
     received: np.ndarray,
-    has_classes: bool,
-) -> Parity:
-    """Return the parity of `received` with `expected`; NaN in either is an infinite difference.
+    kind: OutputKind,
+) -> Iterator[tuple[Parity, np.ndarray]]:
+    """Yield the parity of an output, or of each value by itself, and what is expected of it.
+
+    NaN in either is an infinite difference.
 
     Args:
-        artifact: `saved_model`, `onnx` or `int8`.
+        artifact: `saved_model`, `onnx`, `int8` or `float16`.
         output: Name of the output.
         batch_size: Number of samples in each call.
         expected: What Keras predicts, `(samples, …)`.
-        received: What the artifact predicts, of the same shape.
-        has_classes: Whether the output holds probabilities of classes, `(samples, classes)`.
+        received: What the artifact predicts for the first of them, `(rows, …)`.
+        kind: What the outputs stand for.
     """
-    difference = largest_difference(expected, received)
-    return Parity(
-        artifact,
-        output,
-        batch_size,
-        difference,
-        difference / largest_magnitude(expected) if expected.dtype.kind == "f" else difference,
-        top1_match(expected, received) if has_classes else None,
-    )
+    wanted = expected[: len(received)] if received.ndim else expected
+    top1 = top1_match(wanted, received) if kind.predicts_classes(output) else None
+    for every, first, found in by_value(kind.predicts_values(output), expected, wanted, received):
+        difference = largest_difference(first, found)
+        magnitude = largest_magnitude(every) if every.dtype.kind == "f" else 1.0
+        relative = difference / magnitude
+        yield Parity(artifact, output, batch_size, difference, relative, top1), every
 
 
 def _require(parity: Parity, allowed: float, has_same_classes: bool) -> None:

@@ -27,6 +27,7 @@ _CONTRACT = (
     "columns",
     "nullable_columns",
     "string_columns",
+    "whole_batches",
 )
 _IN_USE = "in_use.lock"
 # A name that is a number would be mistaken for a version.
@@ -143,7 +144,7 @@ def _digest(path: Path) -> str:
 
 
 def check_same_contract(contract: Mapping[str, object], model_folder: Path) -> None:
-    """Refuse a version whose inputs, outputs, labels or columns differ from the latest version's.
+    """Refuse a version whose inputs, outputs, labels, columns or batches differ from the latest's.
 
     Args:
         contract: Fields of the manifest by name, as far as they are known.

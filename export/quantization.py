@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from serving.bundle import INT8, MODEL
+from serving.decisions import decide
 from serving.errors import one_line
 from serving.int8 import ANSWERS, largest_sum
 from serving.manifest import Int8, Parity
@@ -24,7 +25,7 @@ from .golden import write_outputs
 from .inference import InferenceFunction, largest_batch
 from .logs import without_log
 from .output_kind import OutputKind
-from .parity import Run, compare, onnx_runner
+from .parity import Run, compare, onnx_runner, worst
 from .samples import are_finite
 from .steps import begin_step
 
@@ -59,6 +60,7 @@ class Int8Data:
         targets: Their targets, as in training; None to compare with what float32 predicts.
         measured_on: Description of the evaluation samples, in words.
         are_finite: Whether float32 answered every sample of the proof without NaN and infinity.
+        thresholds: See `serving.decisions.decide`.
     """
 
     calibration: Inputs
@@ -67,6 +69,7 @@ class Int8Data:
     targets: np.ndarray | None
     measured_on: str
     are_finite: bool = True
+    thresholds: tuple[float, ...] | None = None
 
 
 def evaluate_int8(
@@ -293,37 +296,38 @@ def _accuracies(
         name: run_in_batches(run, data.evaluation, size)[kind.prediction_output]
         for name, run in runs.items()
     }
-    targets = _predicted(predictions[MODEL], kind) if data.targets is None else data.targets
-    first, second = (_accuracy(predictions[name], targets, kind) for name in (MODEL, INT8))
+    decided = {name: _decided(found, kind, data.thresholds) for name, found in predictions.items()}
+    targets = decided[MODEL] if data.targets is None else data.targets
+    first, second = (_accuracy(decided[name], targets, kind) for name in (MODEL, INT8))
     return first, second
 
 
-def _predicted(output: np.ndarray, kind: OutputKind) -> np.ndarray:
+def _decided(
+    output: np.ndarray, kind: OutputKind, thresholds: tuple[float, ...] | None
+) -> np.ndarray:
     """Return the class of each sample, the decision on each label, or the values themselves."""
-    if kind.task == "multiclass":
-        return np.asarray(output.argmax(axis=1))
-    return (output >= 0.5).astype(np.float32) if kind.task == "multilabel" else output
+    return output if kind.task == "regression" else decide(kind.task, output, thresholds)
 
 
-def _accuracy(output: np.ndarray, targets: np.ndarray, kind: OutputKind) -> float:
+def _accuracy(decided: np.ndarray, targets: np.ndarray, kind: OutputKind) -> float:
     """Return the fraction of right classes or of right decisions on labels, or the mean R²."""
     if kind.task == "regression":
-        wanted = targets.reshape(output.shape)
+        wanted = targets.reshape(decided.shape)
         # R² of each output separately: their units may differ.
         spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
-        missed = ((output - wanted) ** 2).sum(axis=0)
+        missed = ((decided - wanted) ** 2).sum(axis=0)
         return float((1 - missed / np.maximum(spread, 1e-12)).mean())
-    return float((_predicted(output, kind) == targets).mean())
+    return float((decided == targets).mean())
 
 
 def _parity(
     inference: InferenceFunction, run: Run, inputs: Inputs, kind: OutputKind
 ) -> tuple[Parity, ...]:
-    measured = []
+    measured: list[Parity] = []
     expected = inference.predict(inputs)
     for batch_size in batch_sizes(inputs):
         received = run_in_batches(run, inputs, batch_size)
         for name, wanted in expected.items():
-            has_classes = kind.predicts_classes(name)
-            measured.append(compare("int8", name, batch_size, wanted, received[name], has_classes))
-    return tuple(measured)
+            found = compare("int8", name, batch_size, wanted, received[name], kind)
+            measured += [parity for parity, _ in found]
+    return worst(measured)

@@ -203,7 +203,7 @@ def scale_probabilities(
         model: functional model with a dict of outputs.
         output: name of an output of probabilities, `(batch, classes or labels)`.
         temperature: divisor above 0.
-        bias: what is added to the divided logit of each class or label.
+        bias: what is added to the divided logit of each class or label; empty adds nothing.
         are_classes: whether probabilities sum to 1, rather than being those of labels.
     """
     probabilities = model.output[output]
@@ -212,7 +212,7 @@ def scale_probabilities(
         logits -= ops.log(ops.maximum(1.0 - probabilities, _SMALLEST_REST))
     before = sum(layer.name.startswith(f"scaled_{output}") for layer in model.layers)
     name = f"scaled_{output}_{before}" if before else f"scaled_{output}"
-    offset = [float(value) for value in bias]
+    offset = [float(value) for value in bias] or 0.0
     scaled = keras.layers.Rescaling(1 / temperature, offset, name=f"logits_of_{name}")(logits)
     last = keras.layers.Softmax if are_classes else partial(keras.layers.Activation, "sigmoid")
     outputs = {**model.output, output: last(name=name)(scaled)}

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .bundle import INT8, MODEL
+from .decisions import decide, thresholds_of
 from .errors import ManifestError
 from .golden import read_golden
 from .manifest import Manifest
@@ -103,7 +104,8 @@ def count_other_answers(manifest: Manifest, expected: Outputs, received: Outputs
     """Return how many samples get another class or other labels than where the model was made.
 
     Ties do not count: of values that differ by less than two steps of 8 bits, either may be the
-    larger. A model of values has no such answers.
+    larger, and a value that is so close to its threshold may be on either side. A model of values
+    has no such answers.
 
     Args:
         manifest: manifest of the model.
@@ -117,12 +119,19 @@ def count_other_answers(manifest: Manifest, expected: Outputs, received: Outputs
     if not np.isfinite(found).all():
         return len(found)
     tie = _TIE * max(float(np.abs(wanted).max(initial=0)), 1e-30)
+    thresholds = thresholds_of(manifest)
+    before, after = (decide(manifest.task, x, thresholds) for x in (wanted, found))
     if manifest.task == "multilabel":
-        is_other = ((wanted >= 0.5) != (found >= 0.5)) & (np.abs(wanted - 0.5) > tie)
-        return int(is_other.any(axis=-1).sum())
+        is_near = np.abs(wanted - (0.5 if thresholds is None else np.asarray(thresholds))) <= tie
+        return int(((before != after) & ~is_near).any(axis=-1).sum())
+    if thresholds is not None and len(thresholds) == 2:
+        is_near = np.abs(wanted[:, 1] - thresholds[1]) <= tie
+        return int(((before != after) & ~is_near).sum())
+    # Probabilities are compared relative to thresholds, and so are the steps that move them.
+    relative = 1 / (np.ones(wanted.shape[-1]) if thresholds is None else np.asarray(thresholds))
     rows = np.arange(len(wanted))
-    lead = wanted.max(axis=-1) - wanted[rows, found.argmax(axis=-1)]
-    return int((lead > tie).sum())
+    lead = wanted[rows, before] * relative[before] - wanted[rows, after] * relative[after]
+    return int((lead > tie * (relative[before] + relative[after]) / 2).sum())
 
 
 def has_answers(manifest: Manifest) -> bool:

@@ -59,7 +59,8 @@ class Parity:
         output: name of the output.
         batch_size: number of samples in each call.
         max_absolute_difference: largest absolute difference over all samples.
-        max_relative_difference: the same, divided by the output's largest magnitude.
+        max_relative_difference: largest difference relative to the largest magnitude of the output,
+            or of each predicted value by itself.
         top1_match: fraction of the samples with the same most probable class, which must be
             1.0; None for outputs that are not probabilities of classes.
     """
@@ -81,8 +82,8 @@ class Proof:
         samples: number of samples, without the edge cases.
         edge_cases: names of the difficult images or rows that were added.
         tolerances: largest difference allowed. It is absolute for `probabilities`. For other
-            outputs it is given by dtype, relative to the output's largest magnitude; outputs of a
-            dtype that is not listed must be equal.
+            outputs it is given by dtype, relative to the largest magnitude of the output, or of
+            each predicted value by itself; outputs of a dtype that is not listed must be equal.
         parity: the measured differences.
     """
 
@@ -152,7 +153,8 @@ class Thresholds:
             itself, or `class_weight=balanced` for the weights of the training.
         values: threshold of each label, in the order of the labels. Those of classes sum to 1, and
             the class is predicted whose probability is largest relative to its threshold; the first
-            of two where the second does not reach its own.
+            of two where the second does not reach its own. That of the second may be the number
+            after 1, which no probability reaches.
         positive: the class that the rule is about; None for labels, and for more than two classes.
         chosen_on: description of the samples that they were chosen on.
         measured_on: description of the samples that the next two were measured on.
@@ -465,6 +467,11 @@ class Manifest:
         """Name of the output that holds probabilities; None if there is none."""
         return self.prediction_output if self.task in ("multiclass", "multilabel") else None
 
+    @property
+    def values(self) -> str | None:
+        """Name of the output that holds predicted values; None if there is none."""
+        return self.prediction_output if self.task == "regression" else None
+
     def to_json(self) -> str:
         """Return the manifest as the text of `manifest.json`."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -635,7 +642,9 @@ def _check_thresholds(manifest: Manifest, thresholds: Thresholds) -> None:
         raise ManifestError(
             f"thresholds need classes or labels. Received: {count} {TASKS[manifest.task]}."
         )
-    if len(values) != count or not all(0 <= value <= 1 for value in values):
+    # No probability reaches the number above 1: the first of two classes is always predicted.
+    most = math.nextafter(1, 2) if is_classes and count == 2 else 1.0
+    if len(values) != count or not all(0 <= value <= most for value in values):
         raise ManifestError(
             "thresholds must have a probability for each label. "
             f"Received: {values!s:.80} for {count} labels."

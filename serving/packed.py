@@ -19,7 +19,15 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
-from .bundle import CHECKSUMS, PACKED, check_names, read_checked, read_checksums, read_manifest
+from .bundle import (
+    CHECKSUMS,
+    PACKED,
+    check_names,
+    read_checked,
+    read_checksums,
+    read_manifest,
+    version_numbers,
+)
 from .errors import DamagedError, ManifestError, cannot_read, cannot_write
 from .manifest import Manifest
 from .triton import CONFIG, LABELS, render_config, render_labels
@@ -139,13 +147,17 @@ def publish(version: Path, output: Path) -> Path:
         raise ManifestError(
             f"A version is never overwritten. Received: {model / version.name}, which exists."
         )
-    for name in (CONFIG, LABELS):
+    shared = (CONFIG, LABELS)
+    for name in shared:
         before = model / name
         if before.exists() and before.read_bytes() != (version.parent / name).read_bytes():
             raise ManifestError(
                 "All versions of a model must have the same inputs, outputs and labels. "
                 f"Received: another {name} than that of {model}."
             )
+    if not version_numbers(model):
+        for name in shared:
+            (version.parent / name).replace(model / name)
     version.rename(model / version.name)
     return model / version.name
 

@@ -1,14 +1,15 @@
 """Parity: when the outputs of two runtimes count as equal. Used by export and by verification."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .errors import InputError
 
-# Largest difference from Keras: absolute for probabilities, relative to the output's largest
-# magnitude for other floats. Integers, bools and strings must be equal.
+# Largest difference from Keras: absolute for probabilities, relative to the largest magnitude of
+# each predicted value, and of the whole output for other floats. Integers, bools and strings must
+# be equal.
 #
 # float32 rounds to eps = 1.2e-7. Processors and runtimes add up the n products of a layer in
 # different orders, which changes the sum by about sqrt(n) * eps of its magnitude; d layers change
@@ -96,6 +97,21 @@ def is_within(difference: float, allowed: float) -> bool:
 def largest_magnitude(array: np.ndarray) -> float:
     """Return the largest absolute value, at least the smallest normal float32."""
     return max(float(np.abs(array).max(initial=0)), float(np.finfo(np.float32).tiny))
+
+
+def by_value(are_values: bool, *arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield what is compared: each predicted value of all samples, or whole arrays.
+
+    Values differ in unit and magnitude: a price of a million must not excuse a rate of 0.3.
+
+    Args:
+        are_values: whether the arrays are predicted values, `(samples, values)`.
+        arrays: the same output of several runtimes. Arrays of other shapes are not divided.
+    """
+    if are_values and len({array.shape[1:] for array in arrays}) == 1:
+        yield from zip(*(array.T for array in arrays), strict=True)
+    else:
+        yield arrays
 
 
 def allowed_difference(

@@ -16,10 +16,14 @@ import numpy as np
 from .decisions import decide, thresholds_of
 from .errors import ServingError
 from .golden import read_golden
+from .manifest import Manifest
 from .parity import (
+    allowed_difference,
     as_inputs,
+    by_value,
     count_samples,
     largest_difference,
+    largest_magnitude,
     run_in_batches,
     take_samples,
 )
@@ -37,9 +41,10 @@ class RuntimeReport:
     Attributes:
         version: the version of ONNX Runtime.
         largest_difference: largest difference of a float output from the golden outputs, relative
-            to the output's largest magnitude; None if the bundle cannot be loaded.
-        changed: golden samples that get another class or other labels, or whose other outputs
-            differ at all.
+            to the largest magnitude of the output, or of each predicted value by itself; None if it
+            is not finite, or the bundle cannot be loaded.
+        changed: golden samples that get another class or other labels, whose floats differ by more
+            than the tolerances of the proof, or whose other outputs differ at all.
         samples: number of golden samples.
         load_ms: time to load the bundle.
         latency_ms: median time to predict one sample.
@@ -67,28 +72,55 @@ def report_runtime(folder: Path) -> RuntimeReport:
         expected = read_golden(folder, "output", manifest.outputs)
         samples = as_inputs(inputs)
         is_whole = manifest.whole_batches
-        size = count_samples(samples) if is_whole else _BATCH
-        received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, size)
+        if is_whole:  # whose outputs need no row for each sample
+            received = predictor.predict(samples).outputs
+        else:
+            received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, _BATCH)
         one = samples if is_whole else take_samples(samples, slice(0, 1))
         latency = median_ms({"one": lambda: predictor.predict(one)}, _ROUNDS)["one"]
     except ServingError as error:
         return RuntimeReport(version, failure=str(error))
-    count, thresholds = len(next(iter(expected.values()))), thresholds_of(manifest)
+    count = count_samples(samples)
     is_changed = np.zeros(count, bool)
     largest = 0.0
     for name, wanted in expected.items():
         found = received[name]
+        differs = _differs(manifest, name, wanted, found)
+        has_rows = differs.shape[:1] == (count,)
+        is_changed |= differs.reshape(count, -1).any(axis=1) if has_rows else differs.any()
         if wanted.dtype.kind == "f":
-            magnitude = max(float(np.abs(wanted).max(initial=0)), 1e-30)
-            largest = max(largest, largest_difference(wanted, found) / magnitude)
-            has_classes = manifest.task in ("multiclass", "multilabel")
-            if name != manifest.prediction_output or not has_classes:
-                continue
-            before, after = (decide(manifest.task, x, thresholds) for x in (wanted, found))
-        else:
-            before, after = wanted, found
-        is_changed |= (before != after).reshape(count, -1).any(axis=1)
-    return RuntimeReport(version, largest, int(is_changed.sum()), count, load_ms, latency)
+            largest = max(largest, _relative_difference(manifest, name, wanted, found))
+    finite = largest if np.isfinite(largest) else None  # JSON has no infinity
+    return RuntimeReport(version, finite, int(is_changed.sum()), count, load_ms, latency)
+
+
+def _differs(manifest: Manifest, name: str, wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return where an output is another answer, bool of its shape, or `()` if that is another."""
+    if found.shape != wanted.shape:
+        return np.array(True)
+    if wanted.dtype.kind != "f":
+        return np.asarray(wanted != found)
+    is_probability = name == manifest.probabilities
+    parts = [
+        # never near for NaN
+        ~(np.abs(other - one) <= allowed_difference(one, is_probability, manifest.tolerances))
+        for one, other in by_value(name == manifest.values, wanted, found)
+    ]
+    differs = np.stack(parts, axis=-1).reshape(wanted.shape)
+    if is_probability:
+        thresholds = thresholds_of(manifest)
+        before, after = (decide(manifest.task, x, thresholds) for x in (wanted, found))
+        differs |= (before != after).reshape(len(wanted), -1)
+    return np.asarray(differs)
+
+
+def _relative_difference(
+    manifest: Manifest, name: str, wanted: np.ndarray, found: np.ndarray
+) -> float:
+    return max(
+        largest_difference(one, other) / largest_magnitude(one)
+        for one, other in by_value(name == manifest.values, wanted, found)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Bundles of models that were not trained here: columns, metrics, calibration, rejects."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -8,6 +9,12 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from app.bundles.comparing import compare_with_previous
+from app.bundles.measured_facts import describe_scaling
+from app.evaluation.scaling import Scaling
+from export import ExportError, ExportOptions, ModelFacts, export_bundle
+from export.bundle import draft_manifest
+from export.inference import trace_inference
 from serving import Predictor
 from serving.bundle import read_manifest
 from serving.manifest import Manifest
@@ -87,6 +94,41 @@ def test_a_model_from_elsewhere_gets_columns_metrics_temperature_and_rejects(fol
     assert "compared with version 1" in output
 
 
+OWN_DATA = """
+from sklearn.datasets import load_iris
+
+def load():
+    iris = load_iris()
+    return iris.data.astype("float32"), iris.target
+"""
+
+
+def test_data_of_code_is_evaluated_on_the_half_that_the_export_was_measured_on(folder, run):
+    flower_net("flowers.keras", 1)
+    (folder / "labels.txt").write_text("0\n1\n2")
+    (folder / "my_data.py").write_text(OWN_DATA)
+    manifest, _ = exported(
+        run, "flowers.keras", "--labels", "labels.txt", "--evaluate", "my_data.py:load"
+    )
+    assert manifest.data["source"] == "my_data.py:load"
+    _, output, _ = run("evaluate", "dist/flowers", "--data", "my_data.py:load", "--json")
+    measured = json.loads(output)["measured_on"]
+    assert measured == "the 75 samples of my_data.py:load that the export was measured on"
+
+
+def test_versions_whose_golden_samples_have_other_sizes_are_compared(tmp_path):
+    keras.utils.set_random_seed(0)
+    start = keras.Input((None, 4), name="steps")
+    x = keras.layers.GlobalAveragePooling1D()(start)
+    model = keras.Model(start, keras.layers.Dense(3, activation="softmax")(x))
+    for steps in (5, 7):
+        samples = np.random.default_rng(0).normal(size=(20, steps, 4)).astype("float32")
+        folder = export_bundle(
+            model, tmp_path, "own", ModelFacts(labels=LABELS), samples, ExportOptions(int8="never")
+        )
+    assert compare_with_previous(folder)["agreement"]["value"] == 1
+
+
 def test_a_temperature_that_would_change_more_than_logits_is_left_out(folder, run):
     model = flower_net("odd.keras", 200, is_odd=True)
     options = ("--labels", "labels.txt", "--columns", COLUMNS, "--evaluate", "iris")
@@ -99,6 +141,53 @@ def test_a_temperature_that_would_change_more_than_logits_is_left_out(folder, ru
     predictor = Predictor.load("dist/odd")
     expected = model(flowers).numpy()
     assert predictor.predict(flowers).probabilities == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_output_of_logits_stays_as_it_is(folder, run):
+    model = flower_net("flowers.keras", 40)
+    softmax = keras.layers.Dense(3, name="logits")
+    logits = softmax(model.input)
+    softmax.set_weights(model.layers[-1].get_weights())
+    outputs = {"logits": logits, "probabilities": keras.layers.Softmax()(logits)}
+    both = keras.Model(model.input, outputs)
+    both.save("both.keras")
+    options = ("--labels", "labels.txt", "--columns", COLUMNS, "--evaluate", "iris")
+    manifest, _ = exported(run, "both.keras", *options)
+    assert manifest.calibration is None
+    (warning,) = manifest.warnings
+    assert "a temperature of" in warning
+    flowers = load_iris().data[::10].astype("float32")
+    found = Predictor.load("dist/both").predict(flowers).outputs["logits"]
+    np.testing.assert_allclose(found, both(flowers)["logits"], rtol=1e-4)
+
+
+def test_what_cannot_be_put_into_a_model_is_named():
+    scaling = Scaling(1.0, np.array([0.5, -0.5]))
+    assert describe_scaling(scaling) == "a bias for each label"
+    both = replace(scaling, temperature=1.25)
+    assert describe_scaling(both) == "a temperature of 1.250 and a bias for each label"
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class MeanOfWords(keras.layers.Layer):
+    """A mean over the columns above 0, which is NaN where there is none."""
+
+    def call(self, x):
+        is_word = keras.ops.cast(x > 0, "float32")
+        return keras.ops.sum(x * is_word, axis=1) / keras.ops.sum(is_word, axis=1)
+
+
+def test_samples_that_were_given_are_those_that_the_task_is_found_on(folder, run):
+    start = keras.Input((4,), name="measurements")
+    x = MeanOfWords()(start)
+    outputs = keras.layers.Dense(3, activation="softmax", name="species")(x[:, None])
+    model = keras.Model(start, outputs)
+    inference = trace_inference(model)
+    facts = ModelFacts(labels=LABELS)
+    given = load_iris().data[:20].astype("float32")
+    assert draft_manifest(inference, facts, "own", given).task == "multiclass"
+    with pytest.raises(ExportError, match=r"NaN"):
+        draft_manifest(inference, facts, "own", -given)
 
 
 def test_a_model_of_values_gets_metrics_and_intervals(folder, run):

@@ -6,6 +6,8 @@ import signal
 from functools import partial
 from pathlib import Path
 
+import keras
+import numpy as np
 import onnxruntime
 import pytest
 from conftest import BUNDLES
@@ -13,6 +15,7 @@ from conftest import BUNDLES
 from app.bundles import runtime_gate
 from app.bundles.runtime_gate import parse_versions, try_runtimes
 from app.errors import ConfigError, RunError
+from export import export_bundle
 
 BUNDLE = BUNDLES / "dist" / "digits" / "1"
 # A package that loads the installed onnxruntime with a session whose rewrite of graphs is broken.
@@ -72,8 +75,45 @@ def test_the_folder_of_a_version_is_removed_when_the_command_is_ended(run, monke
     assert not folders[0].exists()
 
 
+@pytest.mark.parametrize("change", ["* 1.001", "* float('nan')"])
+def test_floats_that_differ_by_more_than_the_proof_allows_are_other_answers(
+    change, run, monkeypatch
+):
+    install = partial(install_broken, change=change)
+    monkeypatch.setattr(runtime_gate, "try_runtimes", partial(try_runtimes, install=install))
+    status, output, _ = run("verify", BUNDLE.parent, "--runtimes", "9.8.7", "--json")
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    _, other = json.loads(output, parse_constant=refuse)["runtimes"]
+    assert status == 1
+    assert (other["changed"], other["failure"]) == (32, "")
+    assert (other["largest_difference"] is None) == ("nan" in change)
+    status, text, _ = run("verify", BUNDLE.parent, "--runtimes", "9.8.7")
+    assert (status, text.splitlines()[-1][-4:]) == (1, "FAIL")
+
+
+@pytest.mark.parametrize("change", ["", "* 1.001"])
+def test_an_output_without_a_row_for_each_sample_is_compared_as_a_whole(change, tmp_path):
+    start = keras.Input((4,), name="x")
+    outputs = {"mean": keras.ops.mean(start), "centered": start - keras.ops.mean(start, axis=0)}
+    rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    bundle = export_bundle(keras.Model(start, outputs), tmp_path, "own", samples=rows)
+    reports = try_runtimes(bundle, ["9.8.7"], partial(install_broken, change=change))
+    changed = [report.changed for report in reports]
+    assert [report.failure for report in reports] == ["", ""]
+    assert changed == [0, reports[1].samples if change else 0]
+
+
+def test_a_pip_that_takes_too_long_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime_gate, "_INSTALL_SECONDS", 0.01)
+    with pytest.raises(RunError, match=r"onnxruntime 9.8.7 must be installed within 0.01 seconds"):
+        runtime_gate.install_runtime("9.8.7", tmp_path)
+
+
 def test_rounding_is_no_other_answer():
-    install = partial(install_broken, change="* 1.00001")
+    install = partial(install_broken, change="* 1.000005")
     here, other = try_runtimes(BUNDLE, ["9.8.7"], install)
     assert (other.changed, other.failure) == (0, "")
     assert here.largest_difference < other.largest_difference < 1e-4

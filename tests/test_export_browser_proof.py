@@ -13,6 +13,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+import keras
+import numpy as np
 import onnx
 import pytest
 import trustme
@@ -22,6 +24,7 @@ from onnx import TensorProto, numpy_helper, shape_inference
 from playwright.sync_api import expect, sync_playwright
 
 import export
+from export import ExportOptions, ModelFacts, export_bundle
 from export.browser_proof import write_browser_proof
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -162,18 +165,41 @@ def test_a_page_from_disk_passes_each_golden_sample(exported_bundle, page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_changed_output_fails_its_sample_and_no_other(version, page):
+def change_output(version, row, column, change):
+    """Add to an element of the first golden output."""
     file = version / "test_data_set_0" / "output_0.pb"
     tensor = onnx.load_tensor(file)
     array = numpy_helper.to_array(tensor).copy()
-    array[5, 3] += 3e-5
+    array[row, column] += change
     onnx.save_tensor(numpy_helper.from_array(array, tensor.name), file)
     write_checksums(version)
+
+
+def expect_one_failure(page, version, row, detail):
     page.locator("#folder").set_input_files(version)
     expect(page.locator("#verdict")).to_have_text("FAIL")
     assert page.locator("td.fail").count() == 1
-    failed = page.locator("#rows tr").nth(5).locator("td.fail")
-    expect(failed).to_contain_text("probabilities differs by 3.0e-5; allowed is 1.0e-5")
+    expect(page.locator("#rows tr").nth(row).locator("td.fail")).to_contain_text(detail)
+
+
+@pytest.mark.parametrize(("change", "shown"), [(3e-5, "3.0e-5"), (float("nan"), "NaN")])
+def test_a_changed_output_fails_its_sample_and_no_other(change, shown, version, page):
+    change_output(version, 5, 3, change)
+    expect_one_failure(page, version, 5, f"probabilities differs by {shown}; allowed is 1.0e-5")
+
+
+def test_each_value_is_compared_with_its_own_magnitude(page, tmp_path):
+    start = keras.Input((4,), name="inputs")
+    dense = keras.layers.Dense(2)
+    model = keras.Model(start, {"values": dense(start)})
+    dense.set_weights([np.ones((4, 2)) * [1e6, 1e-4], np.zeros(2)])
+    facts = ModelFacts(task="regression", labels=("price", "rate"))
+    version = export_bundle(model, tmp_path, "houses", facts, options=ExportOptions(int8="never"))
+    page.locator("#folder").set_input_files(version)
+    expect(page.locator("#title")).to_contain_text("houses")
+    expect(page.locator("#verdict")).to_have_text("PASS")
+    change_output(version, 5, 1, 1.0)
+    expect_one_failure(page, version, 5, "values differs by 1.0e+0; allowed is 1.0e-4")
 
 
 def test_a_large_model_is_read_from_its_folder_which_must_match_its_checksums(version, page):

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from checksums import write_checksums
 from conversion import join_models, require_parity, run_graph
 from markdown_it import MarkdownIt
 from onnx import numpy_helper
@@ -479,6 +480,18 @@ def test_a_version_with_other_columns_is_refused(published):
         export_bundle(own(), published, "own", swapped, DRAWN)
 
 
+def test_a_version_that_mixes_the_samples_of_a_batch_is_refused(tmp_path):
+    keras.utils.set_random_seed(0)
+    start = keras.Input((4,), name="inputs")
+    x = keras.layers.Dense(3)(start)
+    options = {"samples": rows(), "options": WITHOUT_INT8}
+    export_bundle(keras.Model(start, {"y": x}), tmp_path, "own", **options)
+    mixing = keras.Model(start, {"y": x - keras.ops.mean(x, axis=0, keepdims=True)})
+    with pytest.raises(ExportError, match="must keep the whole_batches of .*Received: True"):
+        export_bundle(mixing, tmp_path, "own", **options)
+    assert all(check.passed for check in verify_bundle(tmp_path / "own"))
+
+
 def test_an_unreadable_previous_version_stops_the_next_one(published):
     (published / "own" / "1" / "manifest.json").write_text("{}")
     with pytest.raises(ExportError, match="needs a readable previous version"):
@@ -564,11 +577,58 @@ def test_a_bias_that_is_off_by_a_thousandth_is_refused_by_the_proof(tmp_path):
 
 def test_nan_and_another_class_break_parity():
     fine = np.array([[0.4, 0.6]], "float32")
-    nothing = compare("onnx", "probabilities", 1, fine, fine * np.nan, has_classes=True)
+    kind = OutputKind("multiclass", "probabilities", ("a", "b"))
+
+    def parity(received):
+        ((found, _),) = compare("onnx", "probabilities", 1, fine, received, kind)
+        return found
+
+    nothing = parity(fine * np.nan)
     assert nothing.max_absolute_difference == nothing.max_relative_difference == float("inf")
-    swapped = compare("onnx", "probabilities", 1, fine, fine[:, ::-1], has_classes=True)
+    swapped = parity(fine[:, ::-1])
     assert swapped.top1_match == 0
     assert swapped.max_absolute_difference > TOLERANCES["probabilities"]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A model of prices of thousands and of rates below a thousandth, and its bundle."""
+    keras.utils.set_random_seed(0)
+    start = keras.Input((4,), name="inputs")
+    dense = keras.layers.Dense(2)
+    model = keras.Model(start, {"values": dense(start)})
+    kernel, _ = dense.get_weights()
+    dense.set_weights([kernel * [1e3, 1e-4], np.array([1e3, 1e-4])])
+    facts = ModelFacts(task="regression", labels=("price", "rate"))
+    options = ExportOptions(int8="never", precision="float16")
+    folder = tmp_path_factory.mktemp("houses")
+    return model, export_bundle(model, folder, "houses", facts, rows(), options)
+
+
+def test_the_proof_compares_each_value_with_its_own_magnitude(house):
+    model, bundle = house
+    inference, samples = trace_inference(model), with_edge_cases(rows(), "drawn")
+    expected = inference.predict(samples.inputs)["values"]
+    kind = OutputKind("regression", "values", ("price", "rate"))
+    prove(inference, bundle, samples, {"values": expected}, kind)
+    with pytest.raises(ProofError, match="values of every artifact must be within"):
+        prove(inference, bundle, samples, {"values": expected * np.float32([1, 1.01])}, kind)
+    card = (bundle / "README.md").read_text()
+    assert "none in integers; each predicted value by itself." in card
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.float16.onnx"])
+def test_verify_compares_each_value_with_its_own_magnitude(file, house, tmp_path):
+    bundle = shutil.copytree(house[1], tmp_path / "1")
+    assert all(check.passed for check in verify_bundle(bundle))
+    graph = onnx.load(bundle / file)
+    (bias,) = [tensor for tensor in graph.graph.initializer if list(tensor.dims) == [2]]
+    array = numpy_helper.to_array(bias)
+    bias.CopyFrom(numpy_helper.from_array(array * array.dtype.type([1, 2]), bias.name))
+    onnx.save(graph, bundle / file)
+    write_checksums(bundle)
+    (failed,) = [check.detail for check in verify_bundle(bundle) if not check.passed]
+    assert re.match(r"values (of model.float16.onnx )?must be within", failed)
 
 
 def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):

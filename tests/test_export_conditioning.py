@@ -7,6 +7,7 @@ import pytest
 
 from export import ProofError
 from export.conditioning import stable_samples
+from export.output_kind import OutputKind
 from export.samples import Samples
 
 
@@ -29,7 +30,7 @@ def chosen(zeros, error, are_drawn=True):
     x[20 - zeros :] = 0
     samples = Samples({"x": x}, "drawn", ("lowest",), 1, ({"x": x},))
     model = Rounded(error)
-    return stable_samples(model, samples, model.predict({"x": x}), are_drawn)
+    return stable_samples(model, samples, model.predict({"x": x}), OutputKind(), are_drawn)
 
 
 def test_samples_on_which_keras_disagrees_with_itself_are_left_out():

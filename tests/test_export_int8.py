@@ -195,6 +195,23 @@ def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     assert not (tmp_path / INT8).exists()
 
 
+def test_int8_is_accepted_by_the_decisions_of_the_thresholds(tmp_path):
+    keras.utils.set_random_seed(0)
+    start = keras.Input((4,), name="x")
+    dense = keras.layers.Dense(2, activation="sigmoid", name="probabilities")
+    model = keras.Model(start, {"probabilities": dense(start)})
+    rows = np.random.default_rng(0).normal(size=(200, 4)).astype("float32")
+    inference = trace_inference(model)
+    cuts = np.median(inference.predict(rows)["probabilities"], axis=0) / 2
+    targets = (inference.predict(rows)["probabilities"] >= cuts).astype("float32")
+    (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
+    data = Int8Data(rows, "drawn", rows, targets, "drawn", thresholds=tuple(cuts.tolist()))
+    kind = OutputKind("multilabel", "probabilities", ("a", "b"))
+    found = evaluate_int8(inference, tmp_path, data, rows, kind, "always")
+    assert found.accuracy_float32 == 1
+    assert found.accuracy_int8 > 0.95
+
+
 def test_accuracy_counts_an_output_of_small_numbers_that_int8_makes_constant(tmp_path):
     keras.utils.set_random_seed(0)
     start = keras.Input((4,), name="x")

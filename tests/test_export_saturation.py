@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from export.publish import write_checksums
 from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import INT8, MANIFEST, read_manifest
 from serving.int8 import ANSWERS, LARGEST_SUM, count_other_answers, largest_sum
+from serving.manifest import Thresholds
 from serving.tensor_proto import read_tensor
 
 EMULATOR = shutil.which("qemu-x86_64")
@@ -160,6 +162,38 @@ def test_ties_are_no_other_answers(kept):
     assert count_other_answers(many, expected, received) == 1
     broken = {name: np.full((3, 3), np.nan)}
     assert count_other_answers(manifest, expected, broken) == 3
+
+
+def deciding(kept, task, *values):
+    """Return the manifest of a bundle with thresholds, and the name of its predictions."""
+    manifest = read_manifest(kept)
+    ones = (1.0,) * len(values)
+    thresholds = Thresholds("f1", values, None, "some", "others", ones, ones)
+    changed = dataclasses.replace(manifest, task=task, thresholds=thresholds)
+    return changed, manifest.prediction_output
+
+
+@pytest.mark.parametrize(
+    ("task", "thresholds", "wanted", "found", "count"),
+    [
+        ("multilabel", (0.9, 0.1), [0.8, 0.3], [0.2, 0.7], 0),
+        ("multilabel", (0.9, 0.1), [0.8, 0.3], [0.8, 0.05], 1),
+        ("multilabel", (0.9, 0.1), [0.8, 0.104], [0.8, 0.05], 0),
+        ("multiclass", (0.9, 0.1), [0.7, 0.3], [0.3, 0.7], 0),
+        ("multiclass", (0.9, 0.1), [0.7, 0.3], [0.95, 0.05], 1),
+        ("multiclass", (0.9, 0.1), [0.897, 0.103], [0.95, 0.05], 0),
+        ("multiclass", (0.0, math.nextafter(1, 2)), [0, 1], [1, 0], 0),
+        ("multiclass", (0.8, 0.1, 0.1), [0.6, 0.3, 0.1], [0.3, 0.6, 0.1], 0),
+        ("multiclass", (0.8, 0.1, 0.1), [0.6, 0.3, 0.1], [0.85, 0.075, 0.075], 1),
+        ("multiclass", (0.8, 0.1, 0.1), [0.8, 0.101, 0.099], [0.82, 0.095, 0.085], 0),
+    ],
+)
+def test_other_answers_are_those_that_the_thresholds_give(
+    task, thresholds, wanted, found, count, kept
+):
+    manifest, name = deciding(kept, task, *thresholds)
+    expected, received = ({name: np.float32([row])} for row in (wanted, found))
+    assert count_other_answers(manifest, expected, received) == count
 
 
 @pytest.mark.isa

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from color_bundles import write_color_bundle
 from live import start
 from PIL import Image
 
+from app.evaluation.thresholds import choose_thresholds
 from serving import Predictor, verify_bundle
+from serving.decisions import decide
 from serving.errors import ManifestError
 from serving.manifest import Manifest
 from serving.server import Settings
@@ -62,6 +65,22 @@ def test_two_classes_follow_the_threshold_of_the_second(raw_bundle, tmp_path):
     decided = Predictor.load(changed(raw_bundle[0], tmp_path, thresholds=thresholds)).predict(rows)
     assert decided.labels == ["yes" if p >= median else "no" for p in probabilities[:, 1]]
     assert 0 < decided.labels.count("yes") < len(rows["inputs"])
+
+
+def test_the_first_of_two_classes_can_always_be_predicted(raw_bundle, tmp_path):
+    """Also where the second has a probability of 1."""
+    known = SimpleNamespace(
+        task="multiclass", positive=0, labels=("no", "yes"), targets=np.arange(2)
+    )
+    cut = choose_thresholds("recall=1", known, np.arange(2), np.array([[0.0, 1], [0, 1]]))
+    version = changed(raw_bundle[0], tmp_path, thresholds=CLASSES | {"values": cut})
+    assert all(check.passed for check in verify_bundle(version))
+    assert set(Predictor.load(version).predict(raw_rows()).labels) == {"no"}
+    assert decide("multiclass", np.float32([[0, 1], [1, 0]]), cut).tolist() == [0, 0]
+    with pytest.raises(ManifestError, match="a probability for each label"):
+        Predictor.load(
+            changed(raw_bundle[0], tmp_path / "2", thresholds=CLASSES | {"values": [0, 1.01]})
+        )
 
 
 def raw_rows():

@@ -58,6 +58,14 @@ def test_a_packed_file_verifies_and_predicts_as_it_is(packed, images):
     np.testing.assert_array_equal(Predictor.load(packed).predict(images).probabilities, expected)
 
 
+def test_unpacking_into_an_empty_folder_of_the_model_writes_what_is_beside_its_versions(
+    packed, tmp_path
+):
+    (tmp_path / "dist" / "digits").mkdir(parents=True)
+    folder = unpack(packed, tmp_path / "dist")
+    assert contents(folder.parent) == contents(DIGITS)
+
+
 def test_unpacking_gives_what_was_packed_and_never_overwrites(packed, tmp_path):
     folder = unpack(packed, tmp_path / "dist")
     assert folder == tmp_path / "dist" / PLACE

@@ -147,20 +147,27 @@ def compare_with_previous(folder: Path, known: KnownSamples | None = None) -> di
 
 
 def _golden_samples(predictors: Sequence[Predictor], paths: Sequence[Path]) -> "_Samples":
-    """Return the golden samples of both versions, which both predict."""
-    found = [
-        read_golden(path, "input", predictor.manifest.inputs)
+    """Return the golden samples of both versions, which both predict.
+
+    Those of two versions are predicted separately: variable axes may have other sizes.
+    """
+    found: list[Inputs] = [
+        dict(read_golden(path, "input", predictor.manifest.inputs))
         for path, predictor in zip(paths, predictors, strict=True)
     ]
-    both: Inputs = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-    count = count_samples(both)
+    counts = [count_samples(inputs) for inputs in found]
     return _Samples(
-        f"the {count} golden samples of both",
+        f"the {sum(counts)} golden samples of both",
         [
-            predictor.predict(both).outputs[str(predictor.manifest.prediction_output)]
+            np.concatenate(
+                [
+                    predictor.predict(inputs).outputs[str(predictor.manifest.prediction_output)]
+                    for inputs in found
+                ]
+            )
             for predictor in predictors
         ],
-        lambda _, size: take_samples(both, np.resize(np.arange(count), size)),
+        lambda _, size: take_samples(found[0], np.resize(np.arange(counts[0]), size)),
         lambda number: f"golden sample {number}",
         lambda _: None,
     )

@@ -4,7 +4,9 @@ Everything is fitted on the validation split of some samples, and measured on th
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from app.data.datasets import Dataset
@@ -18,6 +20,9 @@ from app.evaluation.calibration import (
 )
 from app.evaluation.scaling import Scaling
 from app.evaluation.thresholds import check_rule, is_default
+from export.functional import as_functional
+from export.tensor_names import input_names, output_names
+from models.heads import scale_logits
 from serving.decisions import WEIGHTED
 from serving.manifest import Baseline, Calibration, RejectOption
 
@@ -64,6 +69,27 @@ def record_calibration(
         classwise_calibration_error(before, targets),
         classwise_calibration_error(after, targets),
     )
+
+
+def scale_last_layer(
+    model: Any, output: str, temperature: float, bias: Sequence[float], inputs: Any = None
+) -> None:
+    """Scale the logits of any Keras model in place, see `models.heads.scale_logits`.
+
+    Args:
+        model: functional, sequential, or a class with a `call` of its own.
+        output: name of the output, as in the manifest of its bundle.
+        temperature: divisor of the logits.
+        bias: what is then added to the logits of each class or label.
+        inputs: what the model takes, see `export.export_bundle`.
+
+    Raises:
+        ValueError: the logits are not those of a last layer, or there is no such output.
+        ExportError: the model cannot be traced.
+    """
+    functional = as_functional(model, inputs)
+    tensor = functional.outputs[output_names(functional, input_names(functional)).index(output)]
+    scale_logits(keras.Model(functional.input, {output: tensor}), output, temperature, bias)
 
 
 def baseline_of(classes: np.ndarray, labels: Sequence[str], measured_on: str) -> Baseline:

@@ -3,11 +3,10 @@
 Half of the samples choose what there is to choose, and the other half measures it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 
 from app.data.datasets import Dataset
@@ -25,23 +24,30 @@ from app.evaluation.thresholds import choose_thresholds, record_thresholds
 from app.system.keras_defaults import keras_defaults
 from export import ExportOptions, Int8Data, ModelFacts
 from export.bundle import draft_manifest, with_split_columns
-from export.functional import as_functional
-from export.inference import trace_inference
+from export.inference import InferenceFunction, trace_inference
 from export.samples import spread
 from export.steps import begin_step
-from export.tensor_names import input_names, output_names
-from models.heads import scale_logits
 from serving.decisions import decide
 from serving.manifest import Manifest
+from serving.parity import Outputs
 
 from .comparing import KnownSamples
-from .confidence import baseline_of, check_decisions, choose_reject_option, record_calibration
+from .confidence import (
+    baseline_of,
+    check_decisions,
+    choose_reject_option,
+    record_calibration,
+    scale_last_layer,
+)
 from .evaluating import reading_of
 from .opening import require_single_samples
 
 # Samples to calibrate and to evaluate int8; more would take longer and change little.
 _MAX_CALIBRATION, _MAX_EVALUATED = 512, 10_000
 _MIN_SAMPLES = 4
+# Samples whose other outputs must stay as they are.
+_FEW = 64
+_DEFAULT_OPTIONS = ExportOptions()
 # Largest difference of scaled probabilities from what the scaling should give.
 _SCALING_TOLERANCE = 1e-3
 
@@ -78,8 +84,15 @@ class Wishes:
 
 
 @keras_defaults()
-def measured_facts(
-    model: Any, facts: ModelFacts, source: str, wishes: Wishes, options: ExportOptions, inputs: Any
+def measured_facts(  # noqa: PLR0913 - most have a default
+    model: Any,
+    facts: ModelFacts,
+    source: str,
+    wishes: Wishes,
+    samples: Any = None,
+    options: ExportOptions = _DEFAULT_OPTIONS,
+    *,
+    inputs: Any = None,
 ) -> tuple[ModelFacts, KnownSamples]:
     """Return the facts of a model with what labeled data says of it, and the samples measured.
 
@@ -92,6 +105,7 @@ def measured_facts(
         source: labeled data that the model was not trained on, see
             `app.data.labeled.read_labeled`.
         wishes: what to choose.
+        samples: samples for the proof, see `export.export_bundle`.
         options: how the model is exported.
         inputs: what the model takes, see `export.export_bundle`.
 
@@ -102,28 +116,20 @@ def measured_facts(
     """
     begin_step(f"measuring the model on {source}")
     has_columns = bool(facts.columns)
-    inference = trace_inference(model, options.input_dtype, inputs, has_columns)
-    split = with_split_columns(facts, inference)
-    manifest = draft_manifest(inference, split, "the model")
+
+    def trace() -> InferenceFunction:
+        return trace_inference(model, options.input_dtype, inputs, has_columns)
+
+    inference = trace()
+    manifest = draft_manifest(inference, with_split_columns(facts, inference), "the model", samples)
     require_single_samples(manifest)
     require_multiclass(manifest.task, wishes.target_accuracy)
     dataset = read_labeled(source, manifest, reading_of(manifest, wishes.given))
     check_decisions(wishes.threshold, dataset, wishes.target_accuracy)
     halves = _halve(dataset, source)
     known = KnownSamples(dataset, halves.test, halves.describe("test"))
-
-    def predict() -> tuple[np.ndarray, np.ndarray]:
-        traced = trace_inference(model, options.input_dtype, inputs, has_columns)
-        name = str(manifest.prediction_output)
-        found = [
-            traced.predict(dataset.model_inputs(part))[name]
-            for part in (halves.validation, halves.test)
-        ]
-        if not all(np.isfinite(part).all() for part in found):
-            raise DataError("Predictions must be finite. Received: NaN or infinity of the model.")
-        return found[0], found[1]
-
-    before = predict()
+    subject = _Subject(model, inputs, trace, manifest, dataset, halves)
+    before = subject.answer()
     sizes = {"choosing": len(halves.validation), "test": len(halves.test)}
     facts = replace(
         facts,
@@ -132,9 +138,62 @@ def measured_facts(
         int8_data=_int8_data(dataset, halves),
     )
     if manifest.task == "regression":
-        return _measured_values(facts, dataset, halves, before), known
-    facts, after = _calibrated(model, facts, manifest, (dataset, halves), (before, predict, inputs))
-    return _with_decisions(facts, dataset, halves, after, wishes), known
+        return _measured_values(facts, dataset, halves, before.predictions), known
+    facts, after = _calibrated(facts, subject, before)
+    return _with_decisions(facts, dataset, halves, after.predictions, wishes), known
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a model answers.
+
+    Attributes:
+        predictions: predictions for both halves, `(samples, labels)`.
+        others: its other outputs for some samples.
+    """
+
+    predictions: tuple[np.ndarray, np.ndarray]
+    others: Outputs
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model with the data that it is measured on.
+
+    Attributes:
+        model: the Keras model.
+        inputs: what it takes, see `export.export_bundle`.
+        trace: function that traces it as it is now.
+        manifest: what its manifest will say.
+        dataset: the samples.
+        halves: the indices of both halves.
+    """
+
+    model: Any
+    inputs: Any
+    trace: Callable[[], InferenceFunction]
+    manifest: Manifest
+    dataset: Dataset
+    halves: Halves
+
+    def answer(self) -> _Answers:
+        """Predict both halves.
+
+        Raises:
+            DataError: a prediction is not finite.
+        """
+        traced, name = self.trace(), str(self.manifest.prediction_output)
+        test = self.halves.test
+        few = test[spread(len(test), _FEW)]
+        first, second = (
+            traced.predict(self.dataset.model_inputs(part))[name]
+            for part in (self.halves.validation, test)
+        )
+        if not (np.isfinite(first).all() and np.isfinite(second).all()):
+            raise DataError("Predictions must be finite. Received: NaN or infinity of the model.")
+        others = traced.predict(self.dataset.model_inputs(few))
+        del others[name]
+        return _Answers((first, second), others)
 
 
 def _halve(dataset: Dataset, source: str) -> Halves:
@@ -172,66 +231,73 @@ def _measured_values(
 
 
 def _calibrated(
-    model: Any,
-    facts: ModelFacts,
-    manifest: Manifest,
-    data: tuple[Dataset, Halves],
-    predicted: tuple[tuple[np.ndarray, np.ndarray], Any, Any],
-) -> tuple[ModelFacts, tuple[np.ndarray, np.ndarray]]:
+    facts: ModelFacts, subject: _Subject, before: _Answers
+) -> tuple[ModelFacts, _Answers]:
     """Put a temperature into the model's weights if that is sound, and record it; or say why not.
 
     Returns:
-        The facts, and the predictions of the model as it is then.
+        The facts, and what the model as it is then answers.
     """
-    (dataset, halves), (before, predict, inputs) = data, predicted
+    halves, dataset = subject.halves, subject.dataset
     known, targets = dataset.targets[halves.validation], dataset.targets[halves.test]
-    scaling = fit_scaling(before[0], known)
-    after: tuple[np.ndarray, np.ndarray] | None = before
-    if not scaling.is_needless:
-        after = _scaled(model, manifest, scaling, before, predict, inputs)
+    scaling = fit_scaling(before.predictions[0], known)
+    after = before if scaling.is_needless else _scaled(subject, scaling, before)
     if after is None:
-        error = calibration_error(before[1], targets)
+        error = calibration_error(before.predictions[1], targets)
         line = (
-            "probabilities are not calibrated: a temperature of "
-            f"{scaling.temperature:.3f} would make them more likely, but it cannot be put into the "
-            "last layer of this model without changing more than they; the expected calibration "
-            f"error on {halves.describe('test')} is {error:.4f}"
+            f"probabilities are not calibrated: {describe_scaling(scaling)} would make them more "
+            "likely, but cannot be put into the last layer of this model without changing more "
+            "than they; "
+            f"the expected calibration error on {halves.describe('test')} is {error:.4f}"
         )
         return replace(facts, warnings=(*facts.warnings, line)), before
-    record = record_calibration(scaling, halves, targets, before[1], after[1])
+    record = record_calibration(
+        scaling, halves, targets, before.predictions[1], after.predictions[1]
+    )
     return replace(facts, calibration=record), after
 
 
-def _scaled(
-    model: Any,
-    manifest: Manifest,
-    scaling: Scaling,
-    before: tuple[np.ndarray, np.ndarray],
-    predict: Any,
-    inputs: Any,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scale the logits of a model in place, and return its predictions.
+def describe_scaling(scaling: Scaling) -> str:
+    """Return what a scaling is, such as `a temperature of 1.250`."""
+    parts = []
+    if scaling.temperature != 1:
+        parts.append(f"a temperature of {scaling.temperature:.3f}")
+    if scaling.bias.any():
+        parts.append("a bias for each label")
+    return " and ".join(parts)
 
-    None if that cannot be done in its last layer, or changes something else; the model is then as
-    it was.
+
+def _scaled(subject: _Subject, scaling: Scaling, before: _Answers) -> _Answers | None:
+    """Scale the logits of a model in place, and return what it answers.
+
+    None if that cannot be done in its last layer, or changes something else, such as an output of
+    logits; the model is then as it was.
     """
+    model, manifest = subject.model, subject.manifest
     weights = [array.copy() for array in model.get_weights()]
-    functional = as_functional(model, inputs)
-    names = output_names(functional, input_names(functional))
-    output = str(manifest.prediction_output)
+    output, bias = str(manifest.prediction_output), scaling.bias.tolist()
     try:
-        tensor = functional.outputs[names.index(output)]
-        head = keras.Model(functional.input, {output: tensor})
-        scale_logits(head, output, scaling.temperature, scaling.bias.tolist())
-        after: tuple[np.ndarray, np.ndarray] = predict()
+        scale_last_layer(model, output, scaling.temperature, bias, subject.inputs)
+        after = subject.answer()
     except ValueError:
         model.set_weights(weights)
         return None
-    wanted = _expected(before[1], scaling, manifest.task)
-    if np.abs(after[1] - wanted).max() > _SCALING_TOLERANCE:
+    wanted = _expected(before.predictions[1], scaling, manifest.task)
+    is_off = np.abs(after.predictions[1] - wanted).max() > _SCALING_TOLERANCE
+    if is_off or not _are_same(before.others, after.others):
         model.set_weights(weights)
         return None
     return after
+
+
+def _are_same(first: Outputs, second: Outputs) -> bool:
+    """Return whether outputs are equal up to rounding, and not finite in the same places."""
+    return all(
+        np.allclose(array, second[name], equal_nan=True)
+        if array.dtype.kind == "f"
+        else np.array_equal(array, second[name])
+        for name, array in first.items()
+    )
 
 
 def _expected(probabilities: np.ndarray, scaling: Scaling, task: str) -> np.ndarray:

@@ -16,10 +16,10 @@ from app.reports.plotting import COLORS, save
 from export import ExportError
 from export.inference import to_tensors, trace_inference
 from export.saved_model import convert_to_litert, load_saved_model
-from models.heads import scale_logits
+from models.heads import scale_probabilities
 from serving.bundle import INT8, MODEL, check_model, read_checksums, read_manifest
 from serving.golden import read_golden
-from serving.manifest import Manifest
+from serving.manifest import Calibration, Manifest
 from serving.parity import (
     Inputs,
     Outputs,
@@ -32,6 +32,7 @@ from serving.session import open_session
 from serving.timing import quartiles_ms
 from serving.versions import find_version
 
+from .confidence import scale_last_layer
 from .keras_files import read_model
 
 BATCH_SIZES = (1, 32, 256)
@@ -153,18 +154,32 @@ def _row(
 
 def _keras(path: Path, manifest: Manifest) -> Runtime:
     model = read_model(path)
-    if manifest.calibration is not None:
-        found = manifest.calibration
-        scale_logits(model, str(manifest.prediction_output), found.temperature, found.bias)
-    inference = trace_inference(model)
+    must = "The Keras model must be the one that was exported. Received:"
+    has_columns = bool(manifest.columns or manifest.string_columns)
+    try:
+        inference = trace_inference(model, has_columns=has_columns)
+    except ExportError as error:
+        raise ExportError(f"{must} {path}. {error}") from None
     if inference.outputs != manifest.outputs:
-        raise ExportError(
-            "The Keras model must be the one that was exported. Received: "
-            f"{path}, with the outputs {', '.join(spec.name for spec in inference.outputs)}."
-        )
-
+        names = ", ".join(spec.name for spec in inference.outputs)
+        raise ExportError(f"{must} {path}, with the outputs {names}.")
+    if manifest.calibration is not None:
+        scaled = _scaled(model, manifest, manifest.calibration)
+        inference = trace_inference(scaled, has_columns=has_columns)
     # Keras advises against `Model.predict` for single batches, whose overhead is many milliseconds.
     return Runtime("Keras", path.stat().st_size, inference.predict)
+
+
+def _scaled(model: Any, manifest: Manifest, found: Calibration) -> Any:
+    """Return a model with the temperature and the bias that its export put into it."""
+    factors = str(manifest.prediction_output), found.temperature, found.bias
+    if found.temperature == 1 and not any(found.bias):
+        return model
+    try:
+        scale_last_layer(model, *factors)
+    except ValueError:  # the model of a run may end in any layer
+        return scale_probabilities(model, *factors, manifest.task == "multiclass")
+    return model
 
 
 def _saved_model(folder: Path) -> Runtime:

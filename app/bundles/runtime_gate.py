@@ -50,7 +50,7 @@ def install_runtime(version: str, folder: Path) -> None:
     Its other dependencies are for tools that change graphs, and take minutes to install.
 
     Raises:
-        RunError: it does not exist, or has no package for this machine.
+        RunError: it does not exist, has no package for this machine, or takes too long.
     """
     _pip_install([f"onnxruntime=={version}"], version, folder)
     (package,) = distributions(name="onnxruntime", path=[str(folder)])
@@ -68,7 +68,13 @@ def _pip_install(requirements: Sequence[str], version: str, folder: Path) -> Non
         *requirements,
     ]  # fmt: skip
     # pip's own temporary files are removed with the folder too, also if pip is killed.
-    finished = _run(command, {"TMPDIR": str(folder)}, _INSTALL_SECONDS)
+    try:
+        finished = _run(command, {"TMPDIR": str(folder)}, _INSTALL_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise RunError(
+            f"onnxruntime {version} must be installed within {_INSTALL_SECONDS} seconds. "
+            "Received: a pip that takes longer. Try again with a faster package index."
+        ) from None
     if finished.returncode:
         found = _NOT_FOUND.search(finished.stderr)
         latest = found["versions"].split(", ")[-5:] if found else ["none"]

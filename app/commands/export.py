@@ -255,7 +255,9 @@ def export(
 
                 reading = named_columns(image_column, target=target)
                 wishes = Wishes(reading, target_accuracy, threshold or 0.5)
-                facts, known = measured_facts(model, facts, evaluation, wishes, options, given)
+                facts, known = measured_facts(
+                    model, facts, evaluation, wishes, arrays, options, inputs=given
+                )
                 seen.append(known)
             bundle = export_bundle(
                 model, output, name or source.stem, facts, arrays, options, inputs=given

@@ -43,7 +43,7 @@ def verify(
         typer.Option(
             metavar="VERSIONS",
             help="Also run the golden samples with these versions of onnxruntime, such as "
-            "1.20.1,1.24.4, each of which is installed for the moment. Exit with 1 if a class "
+            "1.20.1,1.24.4, each of which is installed for the moment. Exit with 1 if an answer "
             "changes.",
         ),
     ] = None,
@@ -137,8 +137,10 @@ def _runtime_lines(reports: Sequence[Any]) -> list[str]:
             lines.append(f"{report.version:11}  {report.failure}  {word}")
             continue
         changed = f"{report.changed} of {report.samples}"
+        largest = report.largest_difference
+        difference = "not finite" if largest is None else f"{largest:.1e}"
         lines.append(
-            f"{report.version:11}  {report.largest_difference:<18.1e}  {changed:13}  "
+            f"{report.version:11}  {difference:18}  {changed:13}  "
             f"{report.load_ms:4.0f} ms  {report.latency_ms:7.3f} ms  {word}"
         )
     return lines

@@ -44,7 +44,8 @@ def choose_measured(
         if dataset.test_start is None and _has_seen(manifest, known, count, "train")
     ]
     which = "in the test split of the training" if len(parts) == 1 else "in both test splits"
-    chosen = [m for m in manifests if _has_seen(m, known, len(indices), "choosing")]
+    # An export keeps the name that its user gave, also of code.
+    chosen = [m for m in manifests if _has_seen(m, name, len(indices), "choosing")]
     if chosen:
         parts.append(halve(indices)[1])
         which = "that the export was measured on"

@@ -1,5 +1,6 @@
 """Chooses the thresholds of two classes, or of labels, on the validation split."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,8 +83,7 @@ def choose_thresholds(
     if number == 1:
         return 1 - threshold, threshold
     # The first class is predicted where the second is not, so its threshold of 0 needs one above 1.
-    threshold = threshold or -float(np.finfo(float).eps)
-    return threshold, 1 - threshold
+    return threshold, 1 - threshold if threshold else math.nextafter(1, 2)
 
 
 def weighted_thresholds(dataset: Dataset, train: np.ndarray) -> tuple[float, ...]:
