@@ -1,5 +1,7 @@
 """Thresholds of classes and labels: their rules, and what they reach on the validation split."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,6 +109,14 @@ def test_the_rarer_class_is_the_positive_one():
     thresholds = choose_thresholds("f1", dataset([0, 1, 1]), np.arange(3), probabilities)
     assert thresholds == pytest.approx((0.35, 0.65))
     assert decide("multiclass", probabilities, thresholds).tolist() == [0, 1, 1]
+
+
+def test_the_first_of_two_classes_may_always_be_predicted():
+    """A probability of 1 of the second does not reach its threshold."""
+    found = choose_thresholds(
+        "recall=1", dataset([0, 1, 1]), np.arange(3), np.array([[0.0, 1], [0, 1], [0, 1]])
+    )
+    assert found == (0.0, math.nextafter(1, 2))
 
 
 def test_each_label_gets_a_threshold():

@@ -97,7 +97,7 @@ class NextEpoch(keras.callbacks.Callback):
 
 
 class NumericLogs(keras.callbacks.Callback):
-    """Turns the values in the logs of an epoch, to which callbacks may add some, into floats."""
+    """Turns the values in the logs of an epoch, to which users' callbacks add some, into floats."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Change the logs, which all callbacks share.

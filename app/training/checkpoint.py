@@ -116,7 +116,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add a row to the history, choose the weights to keep, and write."""
-        self.history.append({"epoch": epoch + 1, **(logs or {})})
+        values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
+        self.history.append({"epoch": epoch + 1, **values})
         self.has_ended = bool(self.model.stop_training)
         is_last = self.has_ended or epoch + 1 == self.params["epochs"]
         first = first_of_size(self.params, epoch)

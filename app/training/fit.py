@@ -201,6 +201,7 @@ def _callbacks(
     Those of users come before those that write down what they add to the logs.
     """
     training = job.config.training
+    others = [callback for callback in callbacks if not is_ours(callback)]
     growing, first_whole = [], 0
     if job.shrink is not None:
         growing = [GrowingImages(job.shrink, job.model.inputs[0].shape[1:], training.epochs)]
@@ -218,8 +219,8 @@ def _callbacks(
         NextEpoch(pipeline),
         Clock(saver.seconds, pipeline.wait),
         *saver.remember(changing),
-        *(callback for callback in callbacks if not is_ours(callback)),
-        NumericLogs(),
+        *others,
+        *([NumericLogs()] if others else []),
         *(callback for callback in callbacks if is_ours(callback)),
         saver,
     ]
