@@ -136,6 +136,26 @@ def test_pulling_again_changes_nothing_and_another_version_is_never_overwritten(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "images", "softmax"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("1/model.onnx", b"cut off"),
+        ("1/model.onnx", None),
+        ("1/notes.txt", b"not listed"),
+        ("labels.txt", b"other"),
+        ("config.pbtxt", None),
+    ],
+)
+def test_pulling_what_is_there_but_damaged_is_an_error(layout, tmp_path, name, content):
+    folder = pull(f"oci:{layout}", tmp_path).folder
+    path = folder.parent / name
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ManifestError, match=rf"{path.name}.* Remove {folder} and pull again\."):
+        pull(f"oci:{layout}", tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["registry", "layout"])
 def test_without_a_tag_the_highest_version_is_pulled(kind, request, tmp_path):
     place = f"oci:{tmp_path}/images"

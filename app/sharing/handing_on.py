@@ -8,8 +8,8 @@ from pathlib import Path
 
 from app.errors import SharingError
 from serving.bundle import CHECKSUMS, check_names, read_manifest
-from serving.errors import first_few
-from serving.packed import new_version_in, publish
+from serving.errors import ManifestError, first_few, one_line
+from serving.packed import files_to_pack, new_version_in, publish
 
 from .images import (
     CONFIG,
@@ -99,8 +99,8 @@ def pull(image: str, output: Path) -> HandedOn:
     Raises:
         SharingError: the reference is none, its place cannot be used, there is no such image, it
             was not written by `push`, or a digest differs.
-        ManifestError: the version exists and is another one, another version of the model has other
-            inputs, outputs or labels, or the folder cannot be written.
+        ManifestError: the version exists and is another one or was damaged, another version of the
+            model has other inputs, outputs or labels, or the folder cannot be written.
     """
     reference = parse_reference(image)
     store = _open(reference)
@@ -124,9 +124,22 @@ def pull(image: str, output: Path) -> HandedOn:
 
 
 def _is_same(there: Path, version: Path) -> bool:
-    """Return whether a version was published before, as when a container starts again."""
+    """Return whether a version was published before, as when a container starts again.
+
+    Raises:
+        ManifestError: it was, and a file has been changed or lost since.
+    """
     sums = there / CHECKSUMS
-    return sums.is_file() and sums.read_bytes() == (version / CHECKSUMS).read_bytes()
+    if not sums.is_file() or sums.read_bytes() != (version / CHECKSUMS).read_bytes():
+        return False
+    try:
+        check_names(there)
+        for name, content in files_to_pack(there, read_manifest(there)):
+            if (path := there.parent.parent / name).read_bytes() != content:
+                raise ManifestError(f"{path} must be as it was pulled. Received: another content.")
+    except (ManifestError, OSError) as error:
+        raise ManifestError(f"{one_line(error)} Remove {there} and pull again.") from None
+    return True
 
 
 def _open(reference: Reference) -> Store:
