@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from app.system.signals import sigterm_as_sigint
 from serving.errors import printable
 
 Bundle = Annotated[
@@ -94,8 +95,17 @@ class _PlainFlags:
         return parameters
 
 
-class Command(_PlainFlags, TyperCommand):
-    """A command."""
+class ServerCommand(_PlainFlags, TyperCommand):
+    """A command that handles signals itself."""
+
+
+class Command(ServerCommand):
+    """A command, which SIGTERM ends as Ctrl-C does, so that it leaves nothing half done."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with sigterm_as_sigint():
+            return super().invoke(ctx)
 
 
 class Group(_PlainFlags, TyperGroup):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.errors import ConfigError
-from app.system.signals import INTERRUPTED, sigterm_as_sigint
+from app.system.signals import INTERRUPTED
 from serving.errors import printable
 
 from .terminal import (
@@ -180,11 +180,10 @@ def tune(
 
     observer = search.SILENT if hidden else terminal_observer()
     try:
-        with sigterm_as_sigint():
-            if join is not None:
-                tuned = search.join(join, workers, storage, declared, observer)
-            else:
-                tuned = search.tune(definition, output or "tunes", workers, storage, observer)
+        if join is not None:
+            tuned = search.join(join, workers, storage, declared, observer)
+        else:
+            tuned = search.tune(definition, output or "tunes", workers, storage, observer)
     except KeyboardInterrupt as error:
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
     _print_result(tuned, join, as_json, quiet)

@@ -1,14 +1,16 @@
 """Pushes a bundle to a registry or an image layout, and pulls it from there."""
 
+import contextlib
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import SharingError
 from serving.bundle import CHECKSUMS, check_names, read_manifest
-from serving.errors import ManifestError, first_few, one_line
+from serving.errors import ManifestError, first_few, one_line, reason_of
 from serving.packed import files_to_pack, new_version_in, publish
 
 from .images import (
@@ -55,7 +57,8 @@ def push(folder: Path, to: str, base: str | None = None) -> HandedOn:
 
     Raises:
         SharingError: a reference is none, a place cannot be used, or the tag is a number that is
-            another version, or that names another image already.
+            another version, or that names another image already; or a temporary file cannot be
+            written.
         ManifestError: a file of the version is missing, changed, unlisted or a link, or there are
             no golden samples. Behavior is only checked by `verify`.
     """
@@ -69,16 +72,16 @@ def push(folder: Path, to: str, base: str | None = None) -> HandedOn:
             f"be chosen. Received: {to}."
         )
     store = _open(reference)
-    with tempfile.TemporaryDirectory(prefix="hornbill-") as workplace:
+    with _workplace() as workplace:
         blobs: dict[Descriptor, Path] = {}
-        below, config = _fetch_base(base, Path(workplace), blobs) if base else (None, b"")
-        path = Path(workplace, "layer")
+        below, config = _fetch_base(base, workplace, blobs) if base else (None, b"")
+        path = workplace / "layer"
         with path.open("wb") as file:
             write_layer(folder, manifest, file)
         layer = describe_file(path, LAYER)
         config, content = build_manifest(manifest, layer, below, config)
         blobs[layer] = path
-        path = Path(workplace, "config")
+        path = workplace / "config"
         path.write_bytes(config)
         blobs[describe_file(path, CONFIG)] = path
         digest = digest_of(content)
@@ -121,6 +124,23 @@ def pull(image: str, output: Path) -> HandedOn:
         if _is_same(there, version):
             return HandedOn(where, digest, there)
         return HandedOn(where, digest, publish(version, output))
+
+
+@contextlib.contextmanager
+def _workplace() -> Iterator[Path]:
+    """Yield a temporary folder.
+
+    Raises:
+        SharingError: nothing can be written there.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="hornbill-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise SharingError(
+            "The folder of temporary files, TMPDIR, must have room for the bundle. "
+            f"Received: {reason_of(error)}."
+        ) from None
 
 
 def _is_same(there: Path, version: Path) -> bool:
