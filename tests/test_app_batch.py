@@ -331,10 +331,10 @@ def test_any_row_of_numbers_is_either_predicted_or_reported(row_bundle, tmp_path
 
 
 @given(st.lists(st.sampled_from(["a.npy", "b.PNG", "c.jpg", "d.parquet"]), max_size=9))
-def test_every_file_is_in_one_part(names):
+def test_every_file_is_in_one_part_and_in_the_order_of_the_files(names):
     files = [f"{number}-{name}" for number, name in enumerate(names)]
     parts = plan_parts(files)
-    assert sorted(name for part in parts for name in part.files) == sorted(files)
+    assert [name for part in parts for name in part.files] == files
     assert len({part.name for part in parts}) == len(parts)
 
 
