@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -186,9 +187,19 @@ def print_json(value: Any) -> None:
     typer.echo(text)
 
 
-def suggest(command: str) -> None:
-    """Suggest a command to run next."""
-    typer.echo(f"next: {printable(command)}")
+def suggest(command: str, **options: object) -> None:
+    """Suggest a command to run next.
+
+    Args:
+        command: the command, quoted for a shell.
+        options: values of its options by name; those that are None are left out.
+    """
+    given = [
+        f" --{name.replace('_', '-')} {quote(str(value))}"
+        for name, value in options.items()
+        if value is not None
+    ]
+    typer.echo(f"next: {printable(command + ''.join(given))}")
 
 
 def status(text: str, hidden: bool) -> Any:
