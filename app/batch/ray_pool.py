@@ -99,7 +99,7 @@ class _Actor:
 
 def _predict(work: Work, parts: Sequence[Part], actors: int) -> Generator[Finished]:
     DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and told once
     # Actors on a cluster start where `ray start` ran, which may have files of the same names.
     is_relative = any(not Path(name).is_absolute() for part in parts for name in part.files)
     folder = str(Path.cwd()) if is_relative else None

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.errors import ConfigError
+from app.system.addresses import without_credentials
 from app.system.signals import INTERRUPTED
 from serving.errors import printable
 
@@ -192,7 +193,7 @@ def tune(
 def _print_result(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
     if tuned is None:
         if as_json:
-            print_json({"joined": join, "finished_here": False})
+            print_json({"joined": without_credentials(join or ""), "finished_here": False})
         elif not quiet:
             _print_joined(join)
     elif as_json:
