@@ -329,6 +329,25 @@ def test_an_export_compares_on_samples_that_are_new_to_both_versions(
     )
 
 
+def test_data_that_has_grown_since_a_training_is_told(row_bundle, tmp_path, run):
+    sizes = {"train": 70, "validation": 10, "test": 20}
+    data = {**read_manifest(row_bundle).data, "samples": sizes}
+    copy = changed_copy(row_bundle, tmp_path / "softmax" / "1", data=data)
+    second = changed_copy(row_bundle, tmp_path / "softmax" / "2", version=2)
+    remark = "(version 1 was trained on data of this name with another number of samples, perhaps "
+    remark += "on some of these)"
+    assert evaluated(run, copy, "--data", "iris")["measured_on"] == (
+        f"all 150 samples of iris {remark}"
+    )
+    manifest = read_manifest(second)
+    dataset = read_labeled("iris", manifest, reading_of(manifest, {}))
+    splits = split_dataset(dataset, 0)
+    known = KnownSamples(dataset, "iris", splits.test, splits.describe("test"))
+    assert compare_with_previous(second, known)["measured_on"] == (
+        f"the 30 samples of the test split {remark}"
+    )
+
+
 def test_an_export_whose_samples_the_version_before_has_learned_from_says_so(row_bundle, tmp_path):
     folder, known = versions_with_seeds(row_bundle, tmp_path, 0, 1)
     trained = np.setdiff1d(known.indices, split_dataset(known.dataset, 0).test)
