@@ -436,7 +436,8 @@ def test_ray_and_a_single_process_write_the_same_predictions(bundle, arrays, tmp
                         blocked=blocked)  # fmt: skip
         status, printed, error = finish(process)
         assert (status, error) == (1, "")
-        assert json.loads(printed) == {"output": str(output), "parts": 4, "rows": 36, "failed": 1}
+        summary = {"parts": 4, "rows": 36, "failed": 1, "passed_over": []}
+        assert json.loads(printed) == {"output": str(output), **summary}
         both[name] = {path.name for path in output.glob("*-*.jsonl")}
     assert both["ray"] == both["alone"]
     predictions = [sorted(lines(tmp_path / n), key=lambda o: (o["file"], o["row"])) for n in both]
