@@ -5,6 +5,8 @@ import signal
 import sys
 from types import FrameType
 
+from app.system.standard_streams import open_closed_streams
+
 
 def main() -> None:
     """Run the command line.
@@ -12,6 +14,7 @@ def main() -> None:
     Raises:
         SystemExit: always, with the status of `app.commands.cli.main`.
     """
+    open_closed_streams()
     # C extensions can turn a KeyboardInterrupt during their import into an ImportError.
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_default:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 import signal
 import struct
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from live import free_port
 from PIL import Image
 
 from app.batch import Job, Summary, run_job
@@ -45,14 +47,14 @@ main(sys.argv[1:])
 """
 
 
-def start(*arguments, blocked=("ray", "pyarrow", "tensorflow", "keras")):
+def start(*arguments, blocked=("ray", "pyarrow", "tensorflow", "keras"), cwd=ROOT):
     code = WITHOUT_RAY.format(blocked=blocked)
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
+        cwd=cwd,
     )
 
 
@@ -329,10 +331,10 @@ def test_any_row_of_numbers_is_either_predicted_or_reported(row_bundle, tmp_path
 
 
 @given(st.lists(st.sampled_from(["a.npy", "b.PNG", "c.jpg", "d.parquet"]), max_size=9))
-def test_every_file_is_in_one_part(names):
+def test_every_file_is_in_one_part_and_in_the_order_of_the_files(names):
     files = [f"{number}-{name}" for number, name in enumerate(names)]
     parts = plan_parts(files)
-    assert sorted(name for part in parts for name in part.files) == sorted(files)
+    assert [name for part in parts for name in part.files] == files
     assert len({part.name for part in parts}) == len(parts)
 
 
@@ -434,13 +436,49 @@ def test_ray_and_a_single_process_write_the_same_predictions(bundle, arrays, tmp
                         blocked=blocked)  # fmt: skip
         status, printed, error = finish(process)
         assert (status, error) == (1, "")
-        assert json.loads(printed) == {"output": str(output), "parts": 4, "rows": 36, "failed": 1}
+        summary = {"parts": 4, "rows": 36, "failed": 1, "passed_over": []}
+        assert json.loads(printed) == {"output": str(output), **summary}
         both[name] = {path.name for path in output.glob("*-*.jsonl")}
     assert both["ray"] == both["alone"]
     predictions = [sorted(lines(tmp_path / n), key=lambda o: (o["file"], o["row"])) for n in both]
     for ray, alone in zip(*predictions, strict=True):
         assert ray.pop("probabilities") == pytest.approx(alone.pop("probabilities"), abs=1e-6)
         assert ray == alone
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """The address of a Ray cluster that was started in another folder."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    options = ["--head", "--block", "--num-cpus=1", f"--port={free_port()}",
+               "--include-dashboard=false", "--object-store-memory=100000000"]  # fmt: skip
+    code = "from ray.scripts.scripts import main; main()"
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "start", *options], cwd=folder, stdout=log, stderr=log
+        )
+    while not (found := re.search(r"--address='(.+)'", (folder / "log").read_text())):
+        assert process.poll() is None
+        time.sleep(0.1)
+    yield found[1]
+    process.terminate()
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_cluster_reads_relative_files_in_the_folder_of_the_command(
+    bundle, arrays, tmp_path, cluster
+):
+    np.save(tmp_path / "elsewhere" / "0.npy", np.zeros((1, 28, 28), np.uint8))
+    process = start("predict", bundle.absolute(), "--input", "*.npy", "-o", tmp_path / "out",
+                    "--ray-address", cluster, "--json", blocked=(), cwd=arrays)  # fmt: skip
+    status, _, error = finish(process)
+    assert (status, error) == (0, "")
+    found = ids(lines(tmp_path / "out"))
+    assert sorted(found) == [(f"{n}.npy", row) for n in range(3) for row in range(12)]
 
 
 def test_a_missing_package_is_named_for_parquet_and_for_a_cluster(row_bundle, tmp_path):

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -386,3 +388,44 @@ def test_the_files_that_tell_folders_apart_are_those_that_are_written():
 
     assert (search.SPACE, finishing.REFIT) == (run_files.SEARCH, "refit")
     assert (runner.RESULT, ledger._JOB) == (run_files.STUDY, run_files.JOB)
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("serving.packed.pack", ["pack", "BUNDLE"]),
+        ("app.bundles.evaluating.evaluate_bundle", ["evaluate", "BUNDLE", "--data", "mnist"]),
+        ("app.bundles.comparing.compare", ["compare", "BUNDLE", "BUNDLE", "--data", "mnist"]),
+        ("app.sharing.handing_on.pull", ["pull", "r.io/a"]),
+    ],
+)
+def test_sigterm_ends_a_command_as_ctrl_c_does(place, arguments, bundle, run, monkeypatch):
+    def stop(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(place, stop)
+    arguments = [bundle if argument == "BUNDLE" else argument for argument in arguments]
+    assert run(*arguments) == (130, "", "hornbill: Interrupted.\n")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_every_command_but_the_server_ends_on_sigterm_as_on_ctrl_c():
+    from app.commands.cli import app
+    from app.commands.study import study
+    from app.commands.terminal import Command
+
+    commands = [*app.registered_commands, *study.registered_commands]
+    others = [each.callback.__name__ for each in commands if not issubclass(each.cls, Command)]
+    assert others == ["serve"]
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_a_job_runs_with_closed_standard_streams(closed, bundle, digit_file, tmp_path):
+    output = tmp_path / "out.csv"
+    code = "from app.entry import main; main()"
+    arguments = ["-c", code, "predict", bundle, digit_file, "--output", output]
+    command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert len(output.read_text().splitlines()) == 2

@@ -33,6 +33,28 @@ def test_a_single_number_is_a_list_with_one_layer():
     assert make_config("digits", parse_settings(["hidden=128"])).model.hidden == (128,)
 
 
+@given(
+    st.sampled_from(["-999.00", "1.50", "2024-01-01", "true", "007", "1_0", "inf", "nan", "1e5"])
+    | st.from_regex(r"[0-9a-zA-Z.:+_-]+", fullmatch=True)
+)
+def test_a_setting_of_text_is_kept_as_typed(text):
+    settings = parse_settings(
+        [f"missing={text}", f"drop={text}", f"image_column={text}", f"freeze={text}"]
+    )
+    assert settings["freeze"] == text
+    del settings["freeze"]
+    reading = make_config("features", settings).reading
+    assert (reading.missing, reading.drop, reading.image_column) == ((text,), (text,), text)
+    assert make_config("features", parse_settings([f"target={text}"])).reading.target == (text,)
+
+
+def test_text_may_be_quoted_and_listed_as_in_toml():
+    settings = parse_settings(['target="a,b"', 'drop=["1.50", "c"]', "keep=2.50, true"])
+    reading = make_config("features", settings).reading
+    assert (reading.target, reading.drop) == (("a,b",), ("1.50", "c"))
+    assert reading.keep == ("2.50", "true")
+
+
 def test_nothing_is_an_empty_list():
     for none in ("hidden=", "hidden=[]"):
         assert make_config("features", parse_settings([none])).model.hidden == ()

@@ -13,8 +13,11 @@ import pytest
 from PIL import Image
 from pyarrow import csv
 
+from app.bundles.comparing import KnownSamples, compare_with_previous
+from app.bundles.evaluating import reading_of
 from app.config.reading_config import ReadingConfig
 from app.data.labeled import read_labeled
+from app.data.splits import split_dataset
 from app.data.targets import names_of_targets
 from app.errors import DataError
 from app.reports.evaluation_lines import describe_gaps
@@ -298,6 +301,72 @@ def test_a_comparison_names_what_changes(bundle, tmp_path, run):
     status, output, _ = run("compare", bundle, other, "--data", "digits8x8")
     assert status == 0
     assert "epochs: 3 → 5" in output
+
+
+def versions_with_seeds(row_bundle, folder, first, second):
+    """Return the second of two versions, and the samples that the export of a run has."""
+    config = read_manifest(row_bundle).config
+    for number, seed in enumerate((first, second), start=1):
+        changes = {"version": number, "config": {**config, "seed": seed}}
+        copy = changed_copy(row_bundle, folder / "softmax" / str(number), **changes)
+    manifest = read_manifest(copy)
+    dataset = read_labeled("iris", manifest, reading_of(manifest, {}))
+    splits = split_dataset(dataset, second)
+    return copy, KnownSamples(dataset, "iris", splits.test, splits.describe("test"))
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 1)])
+def test_an_export_compares_on_samples_that_are_new_to_both_versions(
+    first, second, row_bundle, tmp_path
+):
+    folder, known = versions_with_seeds(row_bundle, tmp_path, first, second)
+    found = compare_with_previous(folder, known)
+    test = np.intersect1d(known.indices, split_dataset(known.dataset, first).test)
+    assert found["samples"] == len(test)
+    new = "" if first == second else f"the {len(test)} of "
+    assert found["measured_on"] == (
+        f"{new}the 30 samples of the test split{new and ' that are new to both versions'}"
+    )
+
+
+def test_data_that_has_grown_since_a_training_is_told(row_bundle, tmp_path, run):
+    sizes = {"train": 70, "validation": 10, "test": 20}
+    data = {**read_manifest(row_bundle).data, "samples": sizes}
+    copy = changed_copy(row_bundle, tmp_path / "softmax" / "1", data=data)
+    second = changed_copy(row_bundle, tmp_path / "softmax" / "2", version=2)
+    remark = "(version 1 was trained on data of this name with another number of samples, perhaps "
+    remark += "on some of these)"
+    assert evaluated(run, copy, "--data", "iris")["measured_on"] == (
+        f"all 150 samples of iris {remark}"
+    )
+    manifest = read_manifest(second)
+    dataset = read_labeled("iris", manifest, reading_of(manifest, {}))
+    splits = split_dataset(dataset, 0)
+    known = KnownSamples(dataset, "iris", splits.test, splits.describe("test"))
+    assert compare_with_previous(second, known)["measured_on"] == (
+        f"the 30 samples of the test split {remark}"
+    )
+
+
+def test_an_export_whose_samples_the_version_before_has_learned_from_says_so(row_bundle, tmp_path):
+    folder, known = versions_with_seeds(row_bundle, tmp_path, 0, 1)
+    trained = np.setdiff1d(known.indices, split_dataset(known.dataset, 0).test)
+    with pytest.raises(DataError, match="neither was trained on. Received: none of the 30 samples"):
+        compare_with_previous(folder, dataclasses.replace(known, indices=trained))
+
+
+def test_the_next_command_keeps_the_options_that_were_given(row_bundle, tmp_path, run):
+    table = write_flowers(tmp_path / "some flowers.csv")
+    options = f"--data '{table}' --target flower"
+    _, output, _ = run("evaluate", row_bundle, "--data", table, "--target", "flower")
+    assert output.splitlines()[-1] == (
+        f"next: hornbill evaluate {row_bundle} {options} --page page.html"
+    )
+    models = row_bundle, row_bundle
+    _, output, _ = run("compare", *models, "--data", table, "--target", "flower")
+    assert output.splitlines()[-1] == (
+        f"next: hornbill compare {row_bundle} {row_bundle} {options} --page compare.html"
+    )
 
 
 def test_values_are_compared_and_measured_by_how_far_they_are(row_bundle, tmp_path, run):

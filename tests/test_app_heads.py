@@ -381,6 +381,7 @@ def test_a_manifest_names_an_extractor_without_its_folder(head):
     assert backbone == f"features/{Path(head.config.model.backbone).parent.name}/model.keras"
     mine = {"backbone": "/home/me/own.keras", "weights": "random"}
     assert bare_settings(mine) == {"backbone": "own.keras", "weights": "random"}
+    assert bare_settings({"start_from": "/home/me/model.keras"}) == {"start_from": "model.keras"}
 
 
 def test_an_extractor_of_images_of_any_size_is_trained_on(data, tmp_path):

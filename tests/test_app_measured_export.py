@@ -91,7 +91,7 @@ def test_a_model_from_elsewhere_gets_columns_metrics_temperature_and_rejects(fol
     )
     assert status == 0
     assert "agreement:   100%" in output
-    assert "compared with version 1" in output
+    assert "compared:    with version 1 on the 75 samples of the other half of iris" in output
 
 
 OWN_DATA = """

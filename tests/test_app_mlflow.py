@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
 import numpy as np
@@ -76,6 +78,101 @@ def test_a_server_that_is_down_and_what_is_no_server_are_told(run):
     status, _, error = run("log", DIGITS, "--server", "sqlite:///x.db")
     assert status == 2
     assert "must be the address of an MLflow server, http://… or https://…." in error
+
+
+class _Tracking(BaseHTTPRequestHandler):
+    """A server of MLflow that knows one run; its store of artifacts fails in the way of a test."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = self.path.split("?")[0]
+        self.server.requests.append(f"{self.command} {path}")
+        root = self.server.artifacts
+        model = f"m-{self.server.server_port}"  # MLflow keeps the store of a model
+        status, value = 200, {}
+        if "mlflow-artifacts" in path:
+            self.server.uploading.set()
+            self.server.end_upload.wait(20)
+            status = 413
+        elif "experiments" in path:
+            value = {"experiment": {"experiment_id": "1", "name": "digits",
+                                    "artifact_location": root}}  # fmt: skip
+        elif "logged-models" in path:
+            info = {"model_id": model, "experiment_id": "1", "name": "digits",
+                    "artifact_uri": f"{root}/{model}/artifacts", "source_run_id": "r1",
+                    "creation_timestamp_ms": 1, "last_updated_timestamp_ms": 1,
+                    "status": "LOGGED_MODEL_PENDING", "model_type": ""}  # fmt: skip
+            value = {"model": {"info": info, "data": {}}}
+        elif "runs/" in path:
+            info = {"run_id": "r1", "run_uuid": "r1", "experiment_id": "1", "run_name": "digits",
+                    "status": "RUNNING", "start_time": 1, "lifecycle_stage": "active",
+                    "artifact_uri": f"{root}/r1/artifacts"}  # fmt: skip
+            value = {"run": {"info": info, "data": {}, "inputs": {}, "outputs": {}}}
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def tracking():
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Tracking) as server:
+        server.requests, server.artifacts = [], "mlflow-artifacts:/1"
+        server.uploading, server.end_upload = threading.Event(), threading.Event()
+        server.end_upload.set()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.end_upload.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "reason"),
+    [
+        ("mlflow-artifacts:/1", "413 Client Error"),
+        ("/dev/null/artifacts", "Not a directory: '/dev/null/artifacts"),
+    ],
+)
+def test_artifacts_that_cannot_be_stored_are_one_line_without_credentials(
+    tracking, run, artifacts, reason
+):
+    tracking.artifacts = artifacts
+    host = f"127.0.0.1:{tracking.server_port}"
+    status, output, error = run("log", DIGITS, "--server", f"http://maya:secret@{host}")
+    assert (status, output) == (2, "")
+    announced, told = error.splitlines()
+    assert announced == f"logging {DIGITS} to http://{host} …"
+    assert told.startswith(f"hornbill: The MLflow server http://{host} must take the bundle. Rec")
+    assert reason in told
+    assert "secret" not in error
+    assert "POST /api/2.0/mlflow/runs/delete" in tracking.requests
+
+
+def test_sigterm_leaves_no_run_on_the_server(tracking):
+    tracking.end_upload.clear()
+    code = "from app.entry import main; main()"
+    server = f"http://127.0.0.1:{tracking.server_port}"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "log", DIGITS, "--server", server, "--quiet"],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert tracking.uploading.wait(60)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        tracking.end_upload.set()
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "hornbill: Interrupted.\n")
+    assert "POST /api/2.0/mlflow/runs/delete" in tracking.requests
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.batch import Job, Summary, predict_here, run_job
+from app.batch.parts import Part
 from app.batch.predictions_file import table_columns
 from app.errors import BatchError
 from serving import Predictor
@@ -75,6 +76,26 @@ def test_a_csv_becomes_a_table_with_key_label_and_every_probability(
         assert (table["id"], table["label"]) == (ids, expected.labels)
         probabilities = np.array([table[label] for label in labels], float).T
     np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-6)
+
+
+def test_images_among_arrays_keep_their_place_also_after_an_earlier_version(
+    bundle, images, tmp_path
+):
+    files = tuple(str(tmp_path / name) for name in ("a.png", "b.npy", "c.png"))
+    for name in files:
+        np.save(name, images[:2]) if name.endswith(".npy") else Image.fromarray(images[0]).save(
+            name
+        )
+
+    def all_images_together(work, _):
+        yield from list(predict_here(work, [Part(files[::2])]))
+        raise KeyboardInterrupt
+
+    output = tmp_path / "predictions.csv"
+    with pytest.raises(KeyboardInterrupt):
+        write_predictions(bundle, files, output, pool=all_images_together)
+    assert write_predictions(bundle, files, output) == Summary(1, 4, 0)
+    assert read_table(output)["file"] == [files[0], files[1], files[1], files[2]]
 
 
 def test_a_parquet_table_has_types(row_bundle, flowers, tmp_path):

@@ -8,10 +8,12 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from checksums import write_checksums
@@ -136,6 +138,26 @@ def test_pulling_again_changes_nothing_and_another_version_is_never_overwritten(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "images", "softmax"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("1/model.onnx", b"cut off"),
+        ("1/model.onnx", None),
+        ("1/notes.txt", b"not listed"),
+        ("labels.txt", b"other"),
+        ("config.pbtxt", None),
+    ],
+)
+def test_pulling_what_is_there_but_damaged_is_an_error(layout, tmp_path, name, content):
+    folder = pull(f"oci:{layout}", tmp_path).folder
+    path = folder.parent / name
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ManifestError, match=rf"{path.name}.* Remove {folder} and pull again\."):
+        pull(f"oci:{layout}", tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["registry", "layout"])
 def test_without_a_tag_the_highest_version_is_pulled(kind, request, tmp_path):
     place = f"oci:{tmp_path}/images"
@@ -165,6 +187,21 @@ def test_the_tag_of_a_version_names_one_image_for_ever_and_others_move(kind, req
     assert moved.digest != first.digest
     assert pull(f"{place}:1", tmp_path / "a").digest == first.digest
     assert pull(f"{place}:stable", tmp_path / "b").digest == moved.digest
+
+
+def test_a_digest_names_its_image_after_the_tag_has_moved(tmp_path):
+    place = f"oci:{tmp_path}/images"
+    pushed = [push(SOFTMAX, f"{place}:stable")]
+    for warning in ("first", "second"):
+        copy = changed_copy(SOFTMAX, tmp_path / warning, warnings=[warning])
+        pushed.append(push(copy, f"{place}:stable"))
+    for each in (*pushed, push(SOFTMAX, f"{place}:stable")):
+        assert pull(f"{place}@{each.digest}", tmp_path / each.digest).digest == each.digest
+    index = json.loads((tmp_path / "images" / "index.json").read_text())
+    assert [entry["digest"] for entry in index["manifests"]] == [
+        *(each.digest for each in pushed[1:]),
+        pushed[0].digest,
+    ]
 
 
 def test_the_layer_holds_a_model_repository_in_models_for_any_user(layout, tmp_path):
@@ -584,6 +621,21 @@ def test_a_reference_has_parts(text, place):
     found = parse_reference(text)
     assert (found.scheme, found.host, found.repository, found.tag, found.digest) == place
     assert (found.folder is not None) == (not found.host)
+    assert parse_reference(found.at(found.tag, found.digest)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://models:5000/digits", "http://models:5000/digits:1"),
+        ("https://localhost:5000/digits", "https://localhost:5000/digits:1"),
+        ("http://localhost:5000/digits", "localhost:5000/digits:1"),
+        ("https://r.io/digits", "r.io/digits:1"),
+        ("oci://r.io/digits", "r.io/digits:1"),
+    ],
+)
+def test_a_reference_is_shown_with_a_scheme_that_its_host_does_not_have_by_itself(text, shown):
+    assert parse_reference(text).at("1") == shown
 
 
 @pytest.mark.parametrize(
@@ -595,6 +647,22 @@ def test_a_reference_has_parts(text, place):
 def test_what_is_no_reference_is_told(text):
     with pytest.raises(SharingError, match=r"must be HOST/NAME:TAG"):
         parse_reference(text)
+
+
+def test_credentials_in_a_reference_are_not_shown():
+    with pytest.raises(SharingError, match=r"Received: 'https://r.io/a'") as told:
+        parse_reference("https://maya:secret@r.io/a")
+    assert "secret" not in str(told.value)
+
+
+def test_a_folder_of_temporary_files_without_room_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(SharingError, match=r"TMPDIR, must have room .*: no such file or directory"):
+        push(SOFTMAX, f"oci:{tmp_path}/images")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(handing_on, "write_layer", lambda *_: Path("/dev/full").write_text("x"))
+    with pytest.raises(SharingError, match=r"TMPDIR, must have room .*: no space left on device"):
+        push(SOFTMAX, f"oci:{tmp_path}/images")
 
 
 def test_the_commands_say_what_they_did_and_what_is_next(run, tmp_path):

@@ -650,11 +650,18 @@ def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
             "sqlite:///none.db",
             "A search in a database must be given as URL#NAME. Received: 'sqlite:///none",
         ),
+        ("postgresql://maya:secret@h/x", "as URL#NAME. Received: 'postgresql://h/x'"),
     ],
 )
 def test_another_folder_or_address_is_refused(where, message):
     with pytest.raises(TuningError, match=message):
         join(where)
+
+
+def test_a_search_in_a_database_is_named_without_its_password():
+    location = StudyLocation("postgresql://maya:secret@h/x", "mine")
+    assert str(location) == "postgresql://maya:secret@h/x#mine"
+    assert str(location.without_password) == "postgresql://maya:***@h/x#mine"
 
 
 def test_a_study_without_its_journal_is_refused(begun):

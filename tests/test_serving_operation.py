@@ -287,7 +287,7 @@ def test_a_server_whose_log_cannot_be_written_answers(row_bundle):
 def test_no_socket_takes_the_place_of_a_closed_stream():
     program = """
 import socket
-from serving.server.writing import open_closed_streams
+from app.system.standard_streams import open_closed_streams
 open_closed_streams()
 print("nobody reads this", flush=True)
 with socket.socket() as one:

@@ -1,8 +1,9 @@
 """Divides the files of a job into parts; each is predicted by one process and published whole."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from .files import is_image
 
@@ -47,17 +48,12 @@ class Finished:
 
 
 def plan_parts(files: Iterable[str]) -> list[Part]:
-    """Divide files into parts: one for each file of rows, one for up to a thousand images."""
-    images: list[str] = []
+    """Divide files into parts, in their order.
+
+    A file of rows is a part of its own; up to a thousand images that follow one another are one.
+    """
     parts = []
-    for name in files:
-        if is_image(name):
-            images.append(name)
-        else:
-            parts.append(Part((name,)))
-    return parts + [Part(group) for group in _grouped(images)]
-
-
-def _grouped(images: Sequence[str]) -> list[tuple[str, ...]]:
-    starts = range(0, len(images), IMAGES_TOGETHER)
-    return [tuple(images[start : start + IMAGES_TOGETHER]) for start in starts]
+    for are_images, group in groupby(files, is_image):
+        names, size = tuple(group), IMAGES_TOGETHER if are_images else 1
+        parts += [Part(names[start : start + size]) for start in range(0, len(names), size)]
+    return parts

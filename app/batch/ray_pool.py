@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from serving.cores import available_cores
 
@@ -83,7 +84,9 @@ class RayPool:
 class _Actor:
     """Adapts PartPredictor to Ray Data: takes a row and returns a row, with JSON values."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, folder: str | None) -> None:
+        if folder is not None:
+            os.chdir(folder)
         self._predict = PartPredictor(work, threads=1)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
@@ -96,12 +99,15 @@ class _Actor:
 
 def _predict(work: Work, parts: Sequence[Part], actors: int) -> Generator[Finished]:
     DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and told once
+    # Actors on a cluster start where `ray start` ran, which may have files of the same names.
+    is_relative = any(not Path(name).is_absolute() for part in parts for name in part.files)
+    folder = str(Path.cwd()) if is_relative else None
     rows = [{"files": json.dumps(part.files)} for part in parts]
     data = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MAX_BLOCKS))
     results = data.map(
         _Actor,
-        fn_constructor_args=(work,),
+        fn_constructor_args=(work, folder),
         num_cpus=1,
         compute=ActorPoolStrategy(size=actors),
     )

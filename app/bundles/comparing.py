@@ -11,7 +11,7 @@ import numpy as np
 from app.batch.reading import read_files
 from app.data.datasets import Dataset
 from app.data.labeled import read_labeled
-from app.data.measured import choose_measured
+from app.data.measured import choose_measured, warn_of_growth
 from app.errors import DataError
 from app.evaluation.comparison import (
     Answers,
@@ -114,11 +114,13 @@ class KnownSamples:
 
     Attributes:
         dataset: the samples.
+        source: what they were read from.
         indices: those to compare on, int64 `(samples,)`.
         description: what they are.
     """
 
     dataset: Dataset
+    source: str
     indices: np.ndarray
     description: str
 
@@ -128,11 +130,12 @@ def compare_with_previous(folder: Path, known: KnownSamples | None = None) -> di
 
     Args:
         folder: folder of a version that is not the first.
-        known: the samples; None to compare on the golden samples of both.
+        known: the samples, of which only those count that the version before was not trained on
+            either; None to compare on the golden samples of both.
 
     Raises:
         ManifestError: the version before is broken.
-        DataError: the versions cannot be compared.
+        DataError: the versions cannot be compared, or no sample is left.
     """
     paths = (previous_version(folder) or folder, folder)
     with ExitStack() as stack:
@@ -141,9 +144,25 @@ def compare_with_previous(folder: Path, known: KnownSamples | None = None) -> di
         if known is None:
             samples = _golden_samples(predictors, paths)
         else:
+            indices, measured_on = _new_to_both(known, predictors[0].manifest)
             datasets = [known.dataset] * 2
-            samples = _dataset_samples(predictors, datasets, known.indices, known.description)
+            samples = _dataset_samples(predictors, datasets, indices, measured_on)
         return _compared(predictors, samples, _FEW_RESAMPLES).facts
+
+
+def _new_to_both(known: KnownSamples, previous: Manifest) -> tuple[np.ndarray, str]:
+    """Return the known samples that the version before was not trained on, and what they are."""
+    others, _ = choose_measured(known.dataset, known.source, [previous])
+    indices = np.intersect1d(known.indices, others)
+    if len(indices) == len(known.indices):
+        remark = warn_of_growth(known.dataset, known.source, [previous])
+        return indices, known.description + remark
+    if not len(indices):
+        raise DataError(
+            f"Versions are compared on samples that neither was trained on. Received: none of "
+            f"{known.description}. Compare them on other data with hornbill compare --data."
+        )
+    return indices, f"the {len(indices):,} of {known.description} that are new to both versions"
 
 
 def _golden_samples(predictors: Sequence[Predictor], paths: Sequence[Path]) -> "_Samples":

@@ -117,7 +117,9 @@ def export_run(  # noqa: PLR0913 - most have a default
             f"{TASKS[dataset.task]}."
         )
     if on_known is not None:
-        on_known(KnownSamples(dataset, run.splits.test, run.splits.describe("test")))
+        on_known(
+            KnownSamples(dataset, run.config.data, run.splits.test, run.splits.describe("test"))
+        )
     rule = run.config.training.threshold if threshold is None else threshold
     if threshold is None and target_accuracy is None and is_default(rule):
         rule = weighted_rule(run.config.training)

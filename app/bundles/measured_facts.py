@@ -127,7 +127,7 @@ def measured_facts(  # noqa: PLR0913 - most have a default
     dataset = read_labeled(source, manifest, reading_of(manifest, wishes.given))
     check_decisions(wishes.threshold, dataset, wishes.target_accuracy)
     halves = _halve(dataset, source)
-    known = KnownSamples(dataset, halves.test, halves.describe("test"))
+    known = KnownSamples(dataset, source, halves.test, halves.describe("test"))
     subject = _Subject(model, inputs, trace, manifest, dataset, halves)
     before = subject.answer()
     sizes = {"choosing": len(halves.validation), "test": len(halves.test)}

@@ -66,4 +66,4 @@ def bench(
         except OSError as error:
             raise ConfigError(cannot_write(picture, error)) from None
     elif not (as_json or quiet):
-        suggest(f"hornbill bench {quote(str(bundle))} --picture bench.png")
+        suggest(f"hornbill bench {quote(str(bundle))}", keras=keras, picture="bench.png")

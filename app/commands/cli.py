@@ -21,7 +21,7 @@ from .serve import SERVE_EXAMPLES, serve
 from .settings import SETTINGS_EXAMPLES, settings
 from .share import PULL_EXAMPLES, PUSH_EXAMPLES, pull, push
 from .study import study
-from .terminal import Command, Group, fail
+from .terminal import Command, Group, ServerCommand, fail
 from .train import TRAIN_EXAMPLES, train
 from .tune import TUNE_EXAMPLES, tune
 from .verify import VERIFY_EXAMPLES, verify
@@ -77,7 +77,8 @@ for command, command_examples in (
     (serve, SERVE_EXAMPLES),
     (demo, DEMO_EXAMPLES),
 ):
-    app.command(cls=Command, epilog=command_examples)(command)
+    kind = ServerCommand if command is serve else Command
+    app.command(cls=kind, epilog=command_examples)(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

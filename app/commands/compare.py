@@ -87,6 +87,11 @@ def compare(
         for line in comparison_lines(found.facts):
             typer.echo(printable(line))
         if page is None:
-            what = f"--data {quote(data)}" if data else f"--input {quote(pattern or '')}"
-            models = f"{quote(str(first))} {quote(str(second))}"
-            suggest(f"hornbill compare {models} {what} --page compare.html")
+            suggest(
+                f"hornbill compare {quote(str(first))} {quote(str(second))}",
+                data=data,
+                input=pattern,
+                target=target,
+                image_column=image_column,
+                page="compare.html",
+            )

@@ -78,4 +78,10 @@ def evaluate(
         for line in evaluation_lines(found.facts):
             typer.echo(printable(line))
         if page is None:
-            suggest(f"hornbill evaluate {quote(str(bundle))} --data {quote(data)} --page page.html")
+            suggest(
+                f"hornbill evaluate {quote(str(bundle))}",
+                data=data,
+                target=target,
+                image_column=image_column,
+                page="page.html",
+            )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from app.system.addresses import without_credentials
 from serving.errors import InputError
 
 from .terminal import Bundle, Json, Quiet, announce, examples, print_json, suggest
@@ -52,9 +53,9 @@ def log(
     if server is None or not server.startswith(("http://", "https://")):
         raise InputError(
             "--server or MLFLOW_TRACKING_URI must be the address of an MLflow server, "
-            f"http://… or https://…. Received: {server or 'none'}."
+            f"http://… or https://…. Received: {without_credentials(server or 'none')}."
         )
-    announce(f"logging {folder} to {server}", quiet or as_json)
+    announce(f"logging {folder} to {without_credentials(server)}", quiet or as_json)
     from app.sharing.mlflow_models import log_bundle
 
     logged = log_bundle(folder, server, experiment, register)

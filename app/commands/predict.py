@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.errors import ConfigError
-from app.system.signals import INTERRUPTED, sigterm_as_sigint
+from app.system.signals import INTERRUPTED
 from serving.errors import counted, first_few, printable
 
 from .terminal import Bundle, Json, Quiet, examples, fail, print_json, suggest
@@ -293,7 +293,6 @@ def predict_batch(job: "Job", ray_address: str | None, as_json: bool, quiet: boo
     try:
         pool = predict_here if is_here else choose_pool(ray_address)
         with (
-            sigterm_as_sigint(),
             redirect_stdout(StringIO()),  # Ray reports an interruption there
             _show_progress(quiet or as_json) as on_progress,
         ):

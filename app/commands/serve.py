@@ -167,10 +167,8 @@ def serve(
         find_socket,
         run_server,
     )
-    from serving.server.writing import open_closed_streams
     from serving.versions import find_version
 
-    open_closed_streams()
     grpc_address = None if grpc_port is None else find_grpc_address(host, grpc_port)
     settings = Settings(
         folder=find_version(folder).parent if folder.suffix == PACKED else folder,

@@ -42,11 +42,9 @@ def push(
 ) -> None:
     """Store a bundle as an image in an OCI registry or layout, with the folder models."""
     from app.sharing.handing_on import push as push_bundle
-    from app.system.signals import sigterm_as_sigint
     from serving.versions import find_version
 
-    with sigterm_as_sigint():  # temporary folders are removed
-        pushed = push_bundle(find_version(bundle), image, base)
+    pushed = push_bundle(find_version(bundle), image, base)
     if as_json:
         print_json({"image": pushed.reference, "digest": pushed.digest})
     elif not quiet:
@@ -70,10 +68,8 @@ def pull(
 ) -> None:
     """Write the bundle of an image into a folder of bundles, after checking every byte."""
     from app.sharing.handing_on import pull as pull_bundle
-    from app.system.signals import sigterm_as_sigint
 
-    with sigterm_as_sigint():  # temporary folders are removed
-        pulled = pull_bundle(image, output)
+    pulled = pull_bundle(image, output)
     if as_json:
         print_json(
             {"bundle": str(pulled.folder), "image": pulled.reference, "digest": pulled.digest}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.system.signals import INTERRUPTED, sigterm_as_sigint
+from app.system.signals import INTERRUPTED
 
 from .terminal import (
     Command,
@@ -115,7 +115,7 @@ def run(
         check_name(name)
     folder = output or Path("studies-quick" if quick else "studies")
     try:
-        with sigterm_as_sigint(), showing_progress(len(chosen), quiet or as_json) as progress:
+        with showing_progress(len(chosen), quiet or as_json) as progress:
             results = run_studies(chosen, folder, seeds, quick, progress)
     except KeyboardInterrupt:
         fail("Interrupted. Finished parts are kept; run the same command to resume.", INTERRUPTED)

@@ -3,11 +3,13 @@
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from app.system.signals import sigterm_as_sigint
 from serving.errors import printable
 
 Bundle = Annotated[
@@ -94,8 +96,17 @@ class _PlainFlags:
         return parameters
 
 
-class Command(_PlainFlags, TyperCommand):
-    """A command."""
+class ServerCommand(_PlainFlags, TyperCommand):
+    """A command that handles signals itself."""
+
+
+class Command(ServerCommand):
+    """A command, which SIGTERM ends as Ctrl-C does, so that it leaves nothing half done."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with sigterm_as_sigint():
+            return super().invoke(ctx)
 
 
 class Group(_PlainFlags, TyperGroup):
@@ -176,9 +187,19 @@ def print_json(value: Any) -> None:
     typer.echo(text)
 
 
-def suggest(command: str) -> None:
-    """Suggest a command to run next."""
-    typer.echo(f"next: {printable(command)}")
+def suggest(command: str, **options: object) -> None:
+    """Suggest a command to run next.
+
+    Args:
+        command: the command, quoted for a shell.
+        options: values of its options by name; those that are None are left out.
+    """
+    given = [
+        f" --{name.replace('_', '-')} {quote(str(value))}"
+        for name, value in options.items()
+        if value is not None
+    ]
+    typer.echo(f"next: {printable(command + ''.join(given))}")
 
 
 def status(text: str, hidden: bool) -> Any:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from app.errors import ConfigError
-from app.system.signals import INTERRUPTED, sigterm_as_sigint
+from app.system.addresses import without_credentials
+from app.system.signals import INTERRUPTED
 from serving.errors import printable
 
 from .terminal import (
@@ -180,11 +181,10 @@ def tune(
 
     observer = search.SILENT if hidden else terminal_observer()
     try:
-        with sigterm_as_sigint():
-            if join is not None:
-                tuned = search.join(join, workers, storage, declared, observer)
-            else:
-                tuned = search.tune(definition, output or "tunes", workers, storage, observer)
+        if join is not None:
+            tuned = search.join(join, workers, storage, declared, observer)
+        else:
+            tuned = search.tune(definition, output or "tunes", workers, storage, observer)
     except KeyboardInterrupt as error:
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
     _print_result(tuned, join, as_json, quiet)
@@ -193,7 +193,7 @@ def tune(
 def _print_result(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
     if tuned is None:
         if as_json:
-            print_json({"joined": join, "finished_here": False})
+            print_json({"joined": without_credentials(join or ""), "finished_here": False})
         elif not quiet:
             _print_joined(join)
     elif as_json:

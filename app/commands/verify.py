@@ -70,18 +70,16 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Check the files, contract and behavior of a bundle; exit with 1 if a check fails."""
-    from app.system.signals import sigterm_as_sigint
     from serving.trial import verify_in_limits
 
     versions = [] if runtimes is None else _parse_versions(runtimes)
 
     check_signature = None if key is None else import_signature().read_verifier(key)
-    with sigterm_as_sigint():  # temporary folders are removed
-        checks = verify_in_limits(bundle, check_signature, max_seconds, max_memory_gb)
-        passed = all(check.passed for check in checks)
-        if not as_json:
-            _show(checks, quiet)
-        reports = _try_runtimes(bundle, versions, quiet or as_json) if passed and versions else []
+    checks = verify_in_limits(bundle, check_signature, max_seconds, max_memory_gb)
+    passed = all(check.passed for check in checks)
+    if not as_json:
+        _show(checks, quiet)
+    reports = _try_runtimes(bundle, versions, quiet or as_json) if passed and versions else []
     passed &= not any(report.changed or report.failure for report in reports)
     if as_json:
         print_json(

@@ -21,6 +21,7 @@ _WANTED = {
     "string": "text",
     "finite": "finite",
 }
+_TEXTS = (str, tuple[str, ...])
 _WANTED_OF_ALL = {"int": "whole numbers", "float": "numbers", "string": "texts"}
 
 
@@ -40,7 +41,7 @@ def converted(config: _Config, changes: Mapping[str, object], prefix: str = "") 
     # Most of the time of the command line would be that of this import.
     from pydantic import ValidationError
 
-    texts = _text_fields(type(config))
+    texts = text_fields(type(config))
     values = {
         key: str(value) if key in texts and type(value) in (int, float) else value
         for key, value in changes.items()
@@ -53,11 +54,11 @@ def converted(config: _Config, changes: Mapping[str, object], prefix: str = "") 
 
 
 @cache
-def _text_fields(kind: type) -> frozenset[str]:
-    """Return the fields of text, but not those that are one of a few names."""
+def text_fields(kind: type) -> frozenset[str]:
+    """Return the fields of text or of texts, but not those that are one of a few names."""
     named = {key for key, limit in limits_of(kind).items() if isinstance(limit, OneOf)}
     hints = get_type_hints(kind).items()
-    return frozenset(key for key, hint in hints if hint is str and key not in named)
+    return frozenset(key for key, hint in hints if hint in _TEXTS and key not in named)
 
 
 @cache  # building one takes a hundred times as long as a conversion

@@ -11,6 +11,8 @@ from models.config.features import MODEL_SUFFIX
 from serving.bundle import KERAS_MODEL, MANIFEST, version_numbers
 from serving.unit_text import required_unit
 
+from .run_files import CONFIG
+
 
 def model_file(backbone: Any, what: str = "backbone") -> Any:
     """Return the absolute path of a trained model if `backbone` names its file, run or bundle.
@@ -47,16 +49,16 @@ def _model_in(folder: Path, setting: str) -> Path:
 def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a run without the folders of its models, which are private.
 
-    A run or a bundle keeps its name: `features/20260101-120000/model.keras`.
+    The model of a run or of a bundle keeps its name: `features/20260101-120000/model.keras`.
     """
-    kept = {KERAS_MODEL: 3}
     paths = {
         key: Path(settings[key])
         for key in ("backbone", "weights", "start_from")
         if "/" in settings.get(key, "")
     }
     bare: dict[str, Any] = {
-        key: "/".join(path.parts[-kept.get(path.name, 1) :]) for key, path in paths.items()
+        key: "/".join(path.parts[-3:]) if _has_name(path) else path.name
+        for key, path in paths.items()
     }
     family = settings.get("family", "")
     if family.endswith(MODEL_SUFFIX):
@@ -67,6 +69,12 @@ def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         bare["loss"] = bare_reference(settings["loss"])
         bare |= {key: [*map(bare_reference, settings[key])] for key in ("metrics", "callbacks")}
     return {**settings, **bare}
+
+
+def _has_name(model: Path) -> bool:
+    """Return whether a file is the model of a run or of a bundle, whose folders name it."""
+    beside = (model.with_name(name) for name in (CONFIG, MANIFEST))
+    return model.name == KERAS_MODEL and any(file.is_file() for file in beside)
 
 
 def check_columns_taken(backbone: str, columns: Sequence[str], texts: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ translates between the two.
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from models.config.features import WEIGHTS_SUFFIX
 from serving.errors import cannot_read, one_line
 from serving.frames import is_table
 
-from .conversion import converted
+from .conversion import converted, text_fields
 from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_model
 from .reading_config import ReadingConfig
 from .renamed_keys import refuse_renamed
@@ -196,6 +197,8 @@ def _converted(key: str, value: Any, default: Any) -> Any:
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     """Parse `key=value` texts. A value is TOML, bare text, or a list separated by commas.
 
+    Where a setting is text, such as the name of a column, what is typed stays so: 1.50 or true.
+
     Raises:
         ConfigError: a text has no `=`.
 
@@ -208,7 +211,7 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
         key, separator, text = pair.partition("=")
         if not separator or not key.strip():
             raise ConfigError(f"A setting must be key=value. Received: {pair!r}.")
-        settings[key.strip()] = _parse_value(text.strip())
+        settings[key.strip()] = _parse_value(text.strip(), key.strip() in _text_keys())
     return settings
 
 
@@ -330,11 +333,20 @@ def _to_python(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(text: str, is_text: bool) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return [item.strip() for item in text.split(",")] if "," in text else text
+    return value if isinstance(value, str | list) or not is_text else text
+
+
+@cache
+def _text_keys() -> frozenset[str]:
+    """Return the settings that are text or texts, in all families."""
+    parts = [part for family in FAMILIES.values() for part in (family.model, family.training)]
+    kinds = {ReadingConfig, *map(type, parts)}
+    return frozenset({"data", "start_from"}.union(*map(text_fields, kinds)))
 
 
 def _settable(config: Any) -> dict[str, Any]:

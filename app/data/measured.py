@@ -49,9 +49,12 @@ def choose_measured(
     if chosen:
         parts.append(halve(indices)[1])
         which = "that the export was measured on"
+    remark = warn_of_growth(dataset, source, manifests)
     if not parts:
         is_whole = dataset.test_start is None
-        return indices, place + (_warn_of_copy(manifests, name, count) if is_whole else "")
+        return indices, place + (
+            remark or (_warn_of_copy(manifests, name, count) if is_whole else "")
+        )
     for part in parts:
         indices = np.intersect1d(indices, part)
     if not len(indices):
@@ -59,7 +62,7 @@ def choose_measured(
             "Models that were trained on the same data must have test samples in common. Received: "
             f"{source}, whose test splits have none. Give other data."
         )
-    return indices, f"the {len(indices):,} samples of {name} {which}"
+    return indices, f"the {len(indices):,} samples of {name} {which}{remark}"
 
 
 def halve(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,6 +84,28 @@ def _has_size(manifest: Manifest, count: int, key: str) -> bool:
     sizes: Any = manifest.data.get("samples")
     is_known = isinstance(sizes, dict) and all(type(size) is int for size in sizes.values())
     return bool(is_known and sum(sizes.values()) == count and key in sizes)
+
+
+def warn_of_growth(dataset: Dataset, source: str, manifests: Sequence[Manifest]) -> str:
+    """Return a remark on data that has grown since a training; empty if it has not.
+
+    Which of the samples the training had cannot be known then.
+
+    Args:
+        dataset: the samples.
+        source: what they were read from.
+        manifests: manifests of the models.
+    """
+    name = OWN_ARRAYS if is_code(source) else bare_source(source)
+    for manifest in manifests if dataset.test_start is None else ():
+        sizes: Any = manifest.data.get("samples")
+        was_trained = manifest.data.get("source") == name and "train" in (sizes or ())
+        if was_trained and not _has_size(manifest, len(dataset.targets), "train"):
+            return (
+                f" (version {manifest.version} was trained on data of this name with another "
+                "number of samples, perhaps on some of these)"
+            )
+    return ""
 
 
 def _warn_of_copy(manifests: Sequence[Manifest], name: str, count: int) -> str:

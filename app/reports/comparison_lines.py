@@ -41,12 +41,13 @@ def comparison_lines(facts: dict[str, Any]) -> list[str]:
 
 def short_comparison(facts: dict[str, Any]) -> list[str]:
     """Return the few lines with which an export ends."""
-    lines = _agreement(facts)[:1]
+    before = facts["models"][0]["version"]
+    lines = [
+        f"compared:    with version {before} on {facts['measured_on']}",
+        *_agreement(facts)[:1],
+    ]
     for name, found in list(facts.get("scores", {}).items())[:1]:
-        lines.append(
-            f"{metric_name(name) + ':':12} {write_difference(name, found)}, compared with version "
-            f"{facts['models'][0]['version']}"
-        )
+        lines.append(f"{metric_name(name) + ':':12} {write_difference(name, found)}")
     if "mcnemar" in facts:
         lines.append(f"McNemar:     {describe_mcnemar(facts['mcnemar'])}")
     return [*lines, f"latency:     {describe_latency(facts['latency'])}"]

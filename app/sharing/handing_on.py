@@ -1,15 +1,17 @@
 """Pushes a bundle to a registry or an image layout, and pulls it from there."""
 
+import contextlib
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import SharingError
 from serving.bundle import CHECKSUMS, check_names, read_manifest
-from serving.errors import first_few
-from serving.packed import new_version_in, publish
+from serving.errors import ManifestError, first_few, one_line, reason_of
+from serving.packed import files_to_pack, new_version_in, publish
 
 from .images import (
     CONFIG,
@@ -55,7 +57,8 @@ def push(folder: Path, to: str, base: str | None = None) -> HandedOn:
 
     Raises:
         SharingError: a reference is none, a place cannot be used, or the tag is a number that is
-            another version, or that names another image already.
+            another version, or that names another image already; or a temporary file cannot be
+            written.
         ManifestError: a file of the version is missing, changed, unlisted or a link, or there are
             no golden samples. Behavior is only checked by `verify`.
     """
@@ -69,16 +72,16 @@ def push(folder: Path, to: str, base: str | None = None) -> HandedOn:
             f"be chosen. Received: {to}."
         )
     store = _open(reference)
-    with tempfile.TemporaryDirectory(prefix="hornbill-") as workplace:
+    with _workplace() as workplace:
         blobs: dict[Descriptor, Path] = {}
-        below, config = _fetch_base(base, Path(workplace), blobs) if base else (None, b"")
-        path = Path(workplace, "layer")
+        below, config = _fetch_base(base, workplace, blobs) if base else (None, b"")
+        path = workplace / "layer"
         with path.open("wb") as file:
             write_layer(folder, manifest, file)
         layer = describe_file(path, LAYER)
         config, content = build_manifest(manifest, layer, below, config)
         blobs[layer] = path
-        path = Path(workplace, "config")
+        path = workplace / "config"
         path.write_bytes(config)
         blobs[describe_file(path, CONFIG)] = path
         digest = digest_of(content)
@@ -99,8 +102,8 @@ def pull(image: str, output: Path) -> HandedOn:
     Raises:
         SharingError: the reference is none, its place cannot be used, there is no such image, it
             was not written by `push`, or a digest differs.
-        ManifestError: the version exists and is another one, another version of the model has other
-            inputs, outputs or labels, or the folder cannot be written.
+        ManifestError: the version exists and is another one or was damaged, another version of the
+            model has other inputs, outputs or labels, or the folder cannot be written.
     """
     reference = parse_reference(image)
     store = _open(reference)
@@ -123,10 +126,40 @@ def pull(image: str, output: Path) -> HandedOn:
         return HandedOn(where, digest, publish(version, output))
 
 
+@contextlib.contextmanager
+def _workplace() -> Iterator[Path]:
+    """Yield a temporary folder.
+
+    Raises:
+        SharingError: nothing can be written there.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="hornbill-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise SharingError(
+            "The folder of temporary files, TMPDIR, must have room for the bundle. "
+            f"Received: {reason_of(error)}."
+        ) from None
+
+
 def _is_same(there: Path, version: Path) -> bool:
-    """Return whether a version was published before, as when a container starts again."""
+    """Return whether a version was published before, as when a container starts again.
+
+    Raises:
+        ManifestError: it was, and a file has been changed or lost since.
+    """
     sums = there / CHECKSUMS
-    return sums.is_file() and sums.read_bytes() == (version / CHECKSUMS).read_bytes()
+    if not sums.is_file() or sums.read_bytes() != (version / CHECKSUMS).read_bytes():
+        return False
+    try:
+        check_names(there)
+        for name, content in files_to_pack(there, read_manifest(there)):
+            if (path := there.parent.parent / name).read_bytes() != content:
+                raise ManifestError(f"{path} must be as it was pulled. Received: another content.")
+    except (ManifestError, OSError) as error:
+        raise ManifestError(f"{one_line(error)} Remove {there} and pull again.") from None
+    return True
 
 
 def _open(reference: Reference) -> Store:

@@ -75,7 +75,7 @@ class Layout:
         blob = Descriptor(MANIFEST, digest_of(manifest), len(manifest))
         try:
             with FileLock(self.folder / ".lock"):
-                others = [entry for entry in self._entries() if _tag_of(entry) != tag]
+                others = _without(self._entries(), tag, blob.digest)
                 entry = {**blob.as_json(), "annotations": {_TAG: tag}}
                 self._write(self._blob(blob.digest), manifest)
                 self._write(self.folder / "oci-layout", _VERSION)
@@ -123,6 +123,22 @@ class Layout:
         if len(content) > MAX_MANIFEST:
             raise SharingError(f"{path} must have at most {MAX_MANIFEST:,} bytes. Received: more.")
         return content
+
+
+def _without(entries: list[dict[str, Any]], tag: str, digest: str) -> list[dict[str, Any]]:
+    """Return entries without a tag, which is to name the image with `digest`.
+
+    The image that had the tag stays, so that its digest names it for ever.
+    """
+    named = [entry for entry in entries if _tag_of(entry) not in (tag, None)]
+    known = {digest, *(entry["digest"] for entry in named)}
+    rest: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if _tag_of(entry) in (tag, None) and entry["digest"] not in known:
+            others = {k: v for k, v in entry.get("annotations", {}).items() if k != _TAG}
+            bare = {key: value for key, value in entry.items() if key != "annotations"}
+            rest[entry["digest"]] = {**bare, "annotations": others} if others else bare
+    return [*rest.values(), *named]
 
 
 def _tag_of(entry: dict[str, Any]) -> str | None:

@@ -33,6 +33,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from app.errors import SharingError
+from app.system.addresses import without_credentials
 from serving.bundle import CHECKSUMS, MODEL, check_names, read_manifest, weights_file
 from serving.errors import one_line
 from serving.golden import read_golden
@@ -53,7 +54,7 @@ class Logged:
     Attributes:
         run_id: id of the run.
         model: address of the model: `models:/ID`, or `models:/NAME/VERSION` if it was registered.
-        url: page of the run.
+        url: page of the run, without credentials.
     """
 
     run_id: str
@@ -71,7 +72,8 @@ def log_bundle(folder: Path, server: str, experiment: str | None, register: bool
         register: whether to add the model to the registered model of its name.
 
     Raises:
-        SharingError: the server does not respond, or refuses.
+        SharingError: the server does not respond, or refuses; or its store of artifacts or the
+            folder of temporary files cannot be written.
         ManifestError: a file of the version is missing, changed, unlisted or a link, or there are
             no golden samples.
     """
@@ -94,7 +96,7 @@ def log_bundle(folder: Path, server: str, experiment: str | None, register: bool
         except BaseException:
             _remove(client, run_id)
             raise
-    url = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    url = f"{without_credentials(server).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
     return Logged(run_id, model, url)
 
 
@@ -218,7 +220,11 @@ def _flat(value: Mapping[str, object], prefix: str) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _told(server: str) -> Iterator[None]:
-    """Raise MLflow's errors as `SharingError`, and print nothing of what it prints."""
+    """Raise MLflow's errors as `SharingError`, and print nothing of what it prints.
+
+    MLflow passes on the errors of requests, which are OSErrors too, and those of files: artifacts
+    may be in a folder of this machine. A store of another kind needs a package of its own.
+    """
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     quiet = contextlib.ExitStack()
     quiet.enter_context(warnings.catch_warnings(action="ignore"))
@@ -227,12 +233,12 @@ def _told(server: str) -> Iterator[None]:
     try:
         with quiet:
             yield
-    except mlflow.MlflowException as error:
-        raise SharingError(_message_of(server, error)) from None
+    except (mlflow.MlflowException, OSError, ModuleNotFoundError) as error:
+        raise SharingError(_message_of(without_credentials(server), error)) from None
 
 
 def _message_of(server: str, error: Exception) -> str:
-    text = one_line(error)
+    text = without_credentials(one_line(error))
     for word in ("Connection refused", "Name or service not known", "timed out"):
         if word.lower() in text.lower():
             return f"The MLflow server {server} must respond. Received: {word.lower()}."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import SharingError
+from app.system.addresses import without_credentials
 
 _TAG = r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
 _DIGEST = r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -15,7 +16,7 @@ _REGISTRY = re.compile(
     r"(?P<host>localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9.-]+(?=:)|\[[0-9A-Fa-f:]+\])"
     rf"(?P<port>:\d+)?/(?P<repository>{_PART}(?:/{_PART})*){_TAG}{_DIGEST}"
 )
-_LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|\[::1\]")
+_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,11 @@ class Reference:
 
     @property
     def place(self) -> str:
-        """The reference without tag and digest."""
-        return f"oci:{self.folder}" if self.folder else f"{self.host}/{self.repository}"
+        """The reference without tag and digest; with the scheme if the host has another one."""
+        if self.folder:
+            return f"oci:{self.folder}"
+        scheme = "" if self.scheme == _scheme_of(self.host) else f"{self.scheme}://"
+        return f"{scheme}{self.host}/{self.repository}"
 
     def at(self, tag: str = "", digest: str = "") -> str:
         """Return a reference to another image of the same place."""
@@ -62,13 +66,17 @@ def parse_reference(text: str) -> Reference:
         raise SharingError(
             "An image must be HOST/NAME:TAG, such as registry.example.com/models/digits:1, with a "
             "name in lower case, or oci:FOLDER:TAG for an OCI image layout. "
-            f"Received: {text!r:.160}."
+            f"Received: {without_credentials(text)!r:.160}."
         )
     parts = {key: value or "" for key, value in found.groupdict().items()}
     tag, digest = parts["tag"], parts["digest"]
     if "folder" in parts:
         return Reference(Path(parts["folder"]), "", "", "", tag, digest)
-    scheme = parts["scheme"]
+    scheme, host = parts["scheme"], parts["host"] + parts["port"]
     if scheme in ("", "oci"):
-        scheme = "http" if _LOOPBACK.fullmatch(parts["host"]) else "https"
-    return Reference(None, scheme, parts["host"] + parts["port"], parts["repository"], tag, digest)
+        scheme = _scheme_of(host)
+    return Reference(None, scheme, host, parts["repository"], tag, digest)
+
+
+def _scheme_of(host: str) -> str:
+    return "http" if _LOOPBACK.fullmatch(host) else "https"

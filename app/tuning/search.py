@@ -21,6 +21,7 @@ from app.data.splits import split_dataset
 from app.errors import DataError, TuningError
 from app.runs.run_folder import new_run_folder, unwritable
 from app.runs.train import Callbacks, checked_model, load_run_data
+from app.system.addresses import without_credentials
 from app.system.locks import exclusive_lock
 from app.system.signals import Interrupted
 from app.training.model_sizes import image_size_taken
@@ -202,7 +203,7 @@ def join(
     location, folder = find_study(where, storage)
     study, definition = open_study(location)
     _check_space(definition, declared or {})
-    with _interruptible(where):
+    with _interruptible(where if folder else str(location.without_password)):
         _search(location, workers, observer, first=secrets.randbelow(2**32))
         if folder is None or (folder / REPORT).exists():
             return None
@@ -227,12 +228,14 @@ def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, P
     if "://" in where:
         if storage is not None:
             raise TuningError(
-                f"--storage can only be used with the folder of a search. Received: {where!r}."
+                f"--storage can only be used with the folder of a search. "
+                f"Received: {without_credentials(where)!r}."
             )
         address, _, name = where.rpartition("#")
         if not address or not name:
             raise TuningError(
-                f"A search in a database must be given as URL#NAME. Received: {where!r}."
+                f"A search in a database must be given as URL#NAME. "
+                f"Received: {without_credentials(where)!r}."
             )
         require_file(address)
         return StudyLocation(address, name), None
@@ -308,8 +311,7 @@ def _begin(
 def _write_begun(folder: Path, definition: Definition, location: StudyLocation) -> None:
     (folder / SPACE).write_text(definition_toml(definition), "utf-8")
     if location.is_database:
-        shown = replace(location, address=location.shown)
-        (folder / ADDRESS).write_text(f"{shown}\n", "utf-8")
+        (folder / ADDRESS).write_text(f"{location.without_password}\n", "utf-8")
 
 
 def _check_space(definition: Definition, declared: Mapping[str, str]) -> None:

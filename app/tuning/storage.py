@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import IO, Any, cast
@@ -54,8 +54,13 @@ class StudyLocation:
         except ArgumentError:
             return self.address.partition("://")[0] + "://…"
 
+    @property
+    def without_password(self) -> "StudyLocation":
+        """The same with an address that may be shown."""
+        return replace(self, address=self.shown)
+
     def __str__(self) -> str:
-        """Return what `--join` takes."""
+        """Return what `--join` takes, with the password."""
         return f"{self.address}#{self.name}" if self.is_database else self.address
 
 

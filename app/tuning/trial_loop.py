@@ -86,7 +86,7 @@ def _read_definition(text: str, location: StudyLocation) -> Definition:
         return read_definition(text)
     except (ConfigError, TuningError) as error:
         raise TuningError(
-            f"Another version of Hornbill made the search {location}. {error} "
+            f"Another version of Hornbill made the search {location.without_password}. {error} "
             "Finish it with that version, or start another search."
         ) from None
 

@@ -14,19 +14,6 @@ _MAX_BYTES = 8_000_000
 _RETRY_S = 0.05
 
 
-def open_closed_streams() -> None:
-    """Open the null device in place of standard streams that were closed before the program began.
-
-    Otherwise a socket would take the number of such a stream, and what is printed would go there.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is not None:
-            continue
-        null = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-        os.set_inheritable(null, True)
-        setattr(sys, name, os.fdopen(null, mode, closefd=False))
-
-
 class Writer:
     """Writes to a stream in a thread, so that the callers never wait for its reader."""
 
