@@ -27,7 +27,7 @@ def as_functional(model: Any, inputs: Any = None) -> keras.Model:
     """
     if not isinstance(model, keras.layers.Layer):
         raise ExportError(f"A model must be a keras.Model. Received: {type(model).__name__}.")
-    if isinstance(model, keras.Sequential):
+    if type(model).call is keras.Sequential.call:
         return with_valid_name(_from_sequential(model, inputs))
     if _has_graph(model):
         return with_valid_name(_from_graph(model, inputs))

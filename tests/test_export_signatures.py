@@ -105,6 +105,11 @@ class Listed(keras.Model):
         return self.out(inputs[0]), self.out(inputs[1])
 
 
+class Residual(keras.Sequential):
+    def call(self, inputs, training=None, mask=None):
+        return inputs + super().call(inputs, training=training, mask=mask)
+
+
 class OwnPredict(keras.Model):
     def predict(self, x, **kwargs):
         raise TypeError("takes texts only")
@@ -229,6 +234,15 @@ def test_a_model_that_was_called_is_exported_with_a_batch_of_any_size(name):
     assert list(received) == list(expected)
     for output, array in expected.items():
         np.testing.assert_allclose(received[output], array, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_the_call_of_a_class_of_sequential_is_what_is_exported(is_begun):
+    given = [layers.Dense(5, activation="relu"), layers.Dense(5)]
+    model = called(Residual([keras.Input((5,)), *given] if is_begun else given), floats(2, 5))
+    x = floats(3, 5)
+    (found,) = trace_inference(model).predict(x).values()
+    np.testing.assert_allclose(found, model(x), rtol=1e-5)
 
 
 def test_what_a_class_computes_is_what_is_exported():
