@@ -89,21 +89,21 @@ def _with_all_weights(model: Any, path: Path, inputs: Any) -> Any:
     if path.suffix in HDF5 or all(layer.built for layer in model._flatten_layers()):
         return model  # an .h5 file holds no class that Keras cannot build
     shapes = _weight_shapes(path)
-    if len(shapes) <= len(model.variables):
-        return model  # the other layers were never called
+    if len(shapes) <= len(model.variables) or not shapes.keys() - _own_shapes(model).keys():
+        return model  # the other layers were never called, or have no weights
     as_functional(model, inputs)  # calls it, which builds the layers
     try:
         model.load_weights(path)
     except Exception as error:  # a layer may read its weights as it likes
-        reason = _differing_shapes(model, shapes) or f"{one_line(error):.200}"
+        reason = _differing_shapes(_own_shapes(model), shapes) or f"{one_line(error):.200}"
         raise ExportError(
             f"The inputs must fit the weights of the file. Received: {path}: {reason}. "
             "Give with --input the sizes with which the model was trained."
         ) from None
-    if len(shapes) > len(model.variables):
+    if unread := sorted(shapes.keys() - _own_shapes(model).keys()):
         raise ExportError(
-            f"All weights of the file must be read. Received: {path}, with {len(shapes)} arrays "
-            f"for {len(model.variables)} of the model. Give each argument of call with --input."
+            f"All weights of the file must be read. Received: {path}, with weights of "
+            f"{_layer(unread[0])!r} that the model lacks. Give each argument of call with --input."
         )
     return model
 
@@ -126,15 +126,22 @@ def _note_array(name: str, item: Any, found: dict[str, tuple[int, ...]]) -> None
         found[name] = item.shape
 
 
-def _differing_shapes(model: Any, shapes: dict[str, tuple[int, ...]]) -> str:
-    """Return which layers, the first three, have weights of other shapes than in a file.
+def _own_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array that a model would write.
 
-    What Keras raises names the layer, but seldom its shapes.
+    They are more than its variables: some layers write statistics, and twice.
     """
     with tempfile.TemporaryDirectory() as folder:
         beside = Path(folder) / "model.weights.h5"
         model.save_weights(beside)
-        own = _shapes(beside)
+        return _shapes(beside)
+
+
+def _differing_shapes(own: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]) -> str:
+    """Return which layers, the first three, have weights of other shapes than in a file.
+
+    What Keras raises names the layer, but seldom its shapes.
+    """
     found = [
         f"layer {_layer(name)!r} has weights {shapes[name]} there, and {shape} with these inputs"
         for name, shape in own.items()
