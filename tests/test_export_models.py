@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import re
 import sys
 import unittest
 import warnings
@@ -24,6 +25,7 @@ from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
 from export.onnx.opsets import OPSETS
 from serving import Predictor, verify_bundle
+from serving.bundle import read_manifest
 from serving.errors import ServingError
 from serving.parity import take_samples
 from serving.runtime import onnxruntime
@@ -397,6 +399,61 @@ def test_preprocessing_in_mixed_precision_keeps_its_statistics(tmp_path):
     rows = np.array([[100, 4], [120, 2]], "float32")
     received = Predictor.load(bundle).predict(rows).arrays[0]
     np.testing.assert_allclose(received, model.predict(rows, verbose=0), atol=0.02)
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_tokens": 9, "pad_to_max_tokens": True}])
+def test_texts_in_mixed_precision_keep_the_weights_of_their_words(settings):
+    text = Input((), dtype="string", name="text")
+    layer = layers.TextVectorization(output_mode="tf_idf", dtype="mixed_bfloat16", **settings)
+    layer.adapt(["a b c", "b c", "c d e f"])
+    model = keras.Model(text, layers.Dense(2, dtype="mixed_bfloat16")(layer(text)))
+    texts = np.array(["a b unseen", "c c"], object)
+    (found,) = trace_inference(model).predict({"text": texts}).values()
+    np.testing.assert_allclose(found, np.asarray(model(tf.constant(texts)), "float32"), atol=0.02)
+
+
+class WithoutConfig(keras.Model):
+    """Takes an object that no file can hold."""
+
+    def __init__(self, _thing, dtype="float32"):
+        super().__init__(dtype=dtype)
+        self.features, self.out = layers.Dense(3), layers.Dense(2, "softmax")
+
+    def call(self, x):
+        features = self.features(x)
+        return {"features": features, "probabilities": self.out(features)}
+
+
+def test_a_class_without_a_config_is_refused_in_mixed_precision_with_one_line():
+    model = WithoutConfig(object(), dtype="mixed_bfloat16")
+    model(np.ones((2, 4), "float32"))
+    with pytest.raises(ExportError, match="mixed precision .* must override `get_config") as caught:
+        trace_inference(model)
+    assert "Example" not in str(caught.value)
+
+
+def of_noise():
+    x = Input((4,), name="x")
+    return keras.Model(
+        x, {"features": Sample(always=True)(layers.Dense(3)(x)), "other": layers.Dense(2)(x)}
+    )
+
+
+def without_config():
+    model = WithoutConfig(object())
+    model(np.ones((2, 4), "float32"))
+    return model
+
+
+@pytest.mark.parametrize(("build", "reason"), [(without_config, "get_config"), (of_noise, "noise")])
+def test_features_of_a_model_that_keras_cannot_save_are_exported_without_it(
+    build, reason, tmp_path
+):
+    bundle = export_bundle(build(), tmp_path, "net", options=WITHOUT_INT8)
+    assert not (bundle / "model.keras").exists()
+    assert "model.keras" not in (bundle / "README.md").read_text().partition("## Files")[2]
+    warning = read_manifest(bundle).warnings[-1]
+    assert re.fullmatch(rf"There is no model\.keras .*{reason}.*", warning)
 
 
 def test_edge_cases_without_finite_outputs_are_left_out(tmp_path):
