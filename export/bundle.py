@@ -24,7 +24,7 @@ from serving.manifest import FORMAT_VERSION, Float16, Manifest, Proof, describe_
 from serving.parity import Inputs, Outputs, count_samples, take_samples
 from serving.verify import verify_bundle
 
-from .backends import describe_backend
+from .backends import describe_backend, require_runnable
 from .batches import (
     as_whole_batch,
     explain_difference,
@@ -116,6 +116,7 @@ def export_bundle(  # noqa: PLR0913 - most have a default
         inference = trace_inference(model, options.input_dtype, inputs, has_columns)
         facts = with_split_columns(facts, inference)
         check_same_contract({"inputs": inference.inputs}, model_folder)  # before the work
+        require_runnable(options.trained_on, inference.inputs, inference.noise)
         if options.trained_on not in (None, "tensorflow"):
             inference = replace(inference, backend=options.trained_on)
         require_room(Path(output), 2 * inference.weight_bytes)
