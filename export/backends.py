@@ -18,6 +18,7 @@ from .errors import ExportError, explained
 
 BACKENDS = ("jax", "tensorflow", "torch")
 _PROGRAM = Path(__file__).with_name("backend_process.py")
+_OWN = str(Path(__file__).absolute().parents[1])
 
 
 def check_backend(backend: str | None) -> None:
@@ -62,7 +63,8 @@ def predict_on(
         arrays: dict[str, Any] = {str(place): array for place, array in enumerate(leaves)}
         np.savez(paths[1], **arrays)
         modules = sorted(_modules_of(model))
-        folders = dict.fromkeys(map(_folder_of, modules))
+        # Hornbill's last, whose packages may have the names of the user's.
+        folders = sorted({_folder_of(name) for name in modules}, key=lambda one: (one == _OWN, one))
         arguments = [*paths, str(batch_size), os.pathsep.join(folders), *modules]
         environment = os.environ | {
             "KERAS_BACKEND": backend,
