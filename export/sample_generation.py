@@ -269,7 +269,11 @@ def _around(bounds: list[float]) -> list[float]:
     gap = (bounds[-1] - bounds[0]) / len(bounds) or max(abs(bounds[0]), 1.0)
     inside = [(low + high) / 2 for low, high in pairwise(bounds)]
     exact = np.array(bounds, np.float32)
-    near = [np.nextafter(exact, np.float32(end)) for end in (-np.inf, np.inf)]
+    tiny = np.finfo(np.float32).tiny  # processors may take smaller numbers for 0
+    near = [
+        np.where(exact == 0, sign * tiny, np.nextafter(exact, np.float32(sign * np.inf)))
+        for sign in (-1, 1)
+    ]
     return [bounds[0] - gap, *bounds, *inside, *chain(*near), bounds[-1] + gap]
 
 
