@@ -24,7 +24,7 @@ from serving.manifest import FORMAT_VERSION, Float16, Manifest, Proof, describe_
 from serving.parity import Inputs, Outputs, count_samples, take_samples
 from serving.verify import verify_bundle
 
-from .backends import describe_backend
+from .backends import describe_backend, require_runnable
 from .batches import (
     as_whole_batch,
     explain_difference,
@@ -35,7 +35,7 @@ from .batches import (
 )
 from .browser_proof import write_browser_proof
 from .conditioning import stable_samples
-from .errors import ExportError, ProofError
+from .errors import ExportError, ProofError, explained
 from .faulty_passes import without_faulty_pass
 from .golden import write_golden
 from .half_precision import write_float16
@@ -58,7 +58,7 @@ from .publish import (
     version_lock,
     write_checksums,
 )
-from .quantization import Int8Data, evaluate_int8
+from .quantization import NEEDS_SAMPLES, Int8Data, evaluate_int8, lacks_samples
 from .sample_generation import draw_samples
 from .samples import Samples, choose_golden, finite_samples, spread, with_edge_cases
 from .saved_model import write_saved_model
@@ -116,6 +116,7 @@ def export_bundle(  # noqa: PLR0913 - most have a default
         inference = trace_inference(model, options.input_dtype, inputs, has_columns)
         facts = with_split_columns(facts, inference)
         check_same_contract({"inputs": inference.inputs}, model_folder)  # before the work
+        require_runnable(options.trained_on, inference.inputs, inference.noise)
         if options.trained_on not in (None, "tensorflow"):
             inference = replace(inference, backend=options.trained_on)
         require_room(Path(output), 2 * inference.weight_bytes)
@@ -180,7 +181,7 @@ def _write_evidence(
     kind = _output_kind(expected, facts)
     known_so_far = {"outputs": inference.outputs, **vars(kind)}
     check_same_contract(known_so_far, model_folder)  # before the work
-    _write_models(inference, folder)
+    notes = _write_models(inference, folder)
     proven: list[tuple[_Known, Proof]] = []
 
     def prove_graph(_written: Any) -> None:
@@ -197,16 +198,18 @@ def _write_evidence(
     inference = known.inference
     golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
     data = replace(
-        facts.int8_data or _int8_data_from(known.samples),
+        facts.int8_data or _int8_data_from(known.samples, samples is None),
         are_finite=are_finite,
         thresholds=None if facts.thresholds is None else facts.thresholds.values,
     )
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, written.opset)
-    notes = tuple(
+    notes += tuple(
         f"The ONNX graph was not cleaned by {name}: {reason}"
         for name, reason in (written.left_out | faulty).items()
     )
+    if lacks_samples(inference, folder, data, kind, options.int8):
+        notes += (NEEDS_SAMPLES,)
     float16 = _half_precision(known, golden_inputs, folder, kind, options)
     return replace(manifest, int8=int8, float16=float16, warnings=(*manifest.warnings, *notes))
 
@@ -379,12 +382,25 @@ def _output_kind(outputs: Outputs, facts: ModelFacts) -> OutputKind:
     return OutputKind(facts.task, name, facts.labels)
 
 
-def _write_models(inference: InferenceFunction, folder: Path) -> None:
-    """Write the SavedModel, and the Keras model if it has features."""
+def _write_models(inference: InferenceFunction, folder: Path) -> tuple[str, ...]:
+    """Write the SavedModel, and the Keras model if it has features; return what was left out."""
     begin_step("writing the SavedModel")
     write_saved_model(inference, folder)
-    if any(spec.name == "features" for spec in inference.outputs):
-        inference.model.save(folder / KERAS_MODEL)  # for heads on these features
+    if not any(spec.name == "features" for spec in inference.outputs):
+        return ()
+    if inference.noise:
+        return (_without_keras("A model with inputs of noise cannot be saved."),)
+    try:
+        with explained("Keras must be able to save the model"):
+            inference.model.save(folder / KERAS_MODEL)
+    except ExportError as error:  # of a class without a config
+        (folder / KERAS_MODEL).unlink(missing_ok=True)
+        return (_without_keras(str(error)),)
+    return ()
+
+
+def _without_keras(reason: str) -> str:
+    return f"There is no {KERAS_MODEL} for other models on these features. {reason}"
 
 
 def _metadata(
@@ -443,10 +459,11 @@ def _write_golden_samples(
     return inputs
 
 
-def _int8_data_from(samples: Samples) -> Int8Data:
+def _int8_data_from(samples: Samples, are_drawn: bool) -> Int8Data:
     """Return the samples of the proof as int8 data, for models without known training samples."""
     inputs = take_samples(samples.inputs, spread(len(samples), _MAX_CALIBRATION))
-    return Int8Data(inputs, samples.source, inputs, None, f"{samples.source}, against float32")
+    source = samples.source
+    return Int8Data(inputs, source, inputs, None, f"{source}, against float32", are_drawn=are_drawn)
 
 
 def _manifest(

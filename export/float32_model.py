@@ -23,13 +23,17 @@ def in_float32(model: keras.Model) -> keras.Model:
     _check_policies(policies)
     if not policies.keys() & set(_NARROW):
         return model
+    with explained("Keras must be able to rebuild a model of mixed precision from its config"):
+        return _rebuilt(model)
+
+
+def _rebuilt(model: keras.Model) -> Any:
     config = _widened(keras.saving.serialize_keras_object(model))
     # Classes that are not registered are at hand: they are those of the model's layers.
     own = {
         keras.saving.get_registered_name(type(one)): type(one) for one in model._flatten_layers()
     }
-    rule = "Keras must be able to rebuild a model of mixed precision from its config"
-    with explained(rule), _new_layers_in_float32():
+    with _new_layers_in_float32():
         rebuilt = keras.saving.deserialize_keras_object(config, custom_objects=own)
     rebuilt.set_weights(model.get_weights())
     for given, tensor in zip(model.inputs, rebuilt.inputs, strict=True):
@@ -74,7 +78,12 @@ def _check_policies(policies: dict[str, str]) -> None:
 def _copy_state(before: Any, after: Any) -> None:
     """Copy the state that layers hold outside of their weights, or compute once from them."""
     if getattr(before, "lookup_table", None) is not None:
-        after.set_vocabulary(before.get_vocabulary(include_special_tokens=False))
+        words = before.get_vocabulary(include_special_tokens=False)
+        if before.output_mode != "tf_idf":
+            after.set_vocabulary(words)
+        else:
+            first = before._token_start_index()
+            after.set_vocabulary(words, before.idf_weights.numpy()[first : first + len(words)])
     if isinstance(after, keras.layers.Normalization) and after.input_mean is None:
         after.finalize_state()
 

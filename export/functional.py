@@ -1,6 +1,7 @@
 """Makes a functional model, whose graph is known, from any model of Keras."""
 
 import functools
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import keras
 from .any_batch import with_any_batch
 from .argument_shapes import given_by_callers
 from .errors import ExportError, explained
-from .signatures import Arguments, arguments_of, with_read_dtypes
+from .signatures import Arguments, arguments_of, dict_argument_of, with_read_dtypes
 from .tensor_names import with_valid_name
 
 _TRACEABLE = "Keras must be able to trace the model"
@@ -27,7 +28,7 @@ def as_functional(model: Any, inputs: Any = None) -> keras.Model:
     """
     if not isinstance(model, keras.layers.Layer):
         raise ExportError(f"A model must be a keras.Model. Received: {type(model).__name__}.")
-    if isinstance(model, keras.Sequential):
+    if type(model).call is keras.Sequential.call:
         return with_valid_name(_from_sequential(model, inputs))
     if _has_graph(model):
         return with_valid_name(_from_graph(model, inputs))
@@ -123,7 +124,18 @@ def _from_sequential(model: keras.Sequential, given: Any) -> keras.Model:
 
 def _traced(model: Any, inputs: Any) -> keras.Model:
     """Return a functional model with `model` as its only layer."""
-    arguments = arguments_of(model, inputs)
+    try:
+        return _traced_with(model, arguments_of(model, inputs), inputs is None)
+    except ExportError:
+        if (whole := dict_argument_of(model, inputs)) is None:
+            raise
+        with suppress(ExportError):
+            return _traced_with(model, whole, inputs is None)
+        raise
+
+
+def _traced_with(model: Any, arguments: Arguments, are_noted: bool) -> keras.Model:
+    """Trace `call` with arguments, of which Keras may have noted only the shapes."""
     leaves = arguments.leaves
     kept = [number for number, spec in enumerate(leaves) if spec is not None]
 
@@ -135,7 +147,7 @@ def _traced(model: Any, inputs: Any) -> keras.Model:
     def build(batch: int | None) -> keras.Model:
         with explained(_TRACEABLE):
             specs = [leaves[number] for number in kept]
-            if inputs is None:
+            if are_noted:
                 specs = with_read_dtypes(call, specs, batch)
             tensors = [
                 _input(spec, arguments.names[number], batch)

@@ -51,7 +51,7 @@ def write_model_card(manifest: Manifest, figures: Sequence[str], folder: Path) -
         _int8(manifest),
         _pictures(figures),
         _training(manifest),
-        _listing(manifest),
+        _listing(folder),
     )
     (folder / "README.md").write_text("\n".join(filter(None, sections)), "utf-8")
 
@@ -430,9 +430,8 @@ def _setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _listing(manifest: Manifest) -> str:
-    has_features = any(spec.name == "features" for spec in manifest.outputs)
-    left_out = () if has_features else (KERAS_MODEL,)
+def _listing(folder: Path) -> str:
+    left_out = () if (folder / KERAS_MODEL).exists() else (KERAS_MODEL,)
     rows = [(f"`{name}`", purpose) for name, purpose in _FILES.items() if name not in left_out]
     return f"## Files\n\n{_table(('file', 'what it is'), rows)}"
 

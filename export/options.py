@@ -111,7 +111,7 @@ class ExportOptions:
         opset: Opset of the ONNX graph; None for 18, or the lowest later one that the model needs.
         input_dtype: Dtype that float32 inputs take instead, such as `uint8`. The graph casts it.
         int8: Whether to make a quantized model: `auto` keeps it only if it is faster and as
-            accurate, `always` keeps it, `never` makes none.
+            accurate on samples that are not drawn, `always` keeps it, `never` makes none.
         precision: `float16` adds a graph in half precision, for GPUs and browsers.
         has_float16_io: Whether its inputs and outputs are float16 too.
         trained_on: Backend of Keras that trained the model, `jax` or `torch`: the proof compares

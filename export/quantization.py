@@ -38,6 +38,10 @@ _TRIES, _ROUNDS = 3, 15
 # float32 and int8 take 5 to 10 microseconds (measured for nets of 650 to 25,000 weights).
 _SHORTEST_MS = 0.03
 _LONG_MS = 1000.0  # longer calls have little noise, and repeating them is costly
+NEEDS_SAMPLES = (
+    "No int8 model was tried: drawn samples tell neither the range of real inputs nor how well "
+    "int8 answers them. Give --samples or --evaluate."
+)
 _NOT_FINITE = "one that answers some samples, such as zeros or no words, with NaN or infinity"
 # Samples in a batch, which bounds the memory.
 _BATCH = 32
@@ -61,6 +65,7 @@ class Int8Data:
         measured_on: Description of the evaluation samples, in words.
         are_finite: Whether float32 answered every sample of the proof without NaN and infinity.
         thresholds: See `serving.decisions.decide`.
+        are_drawn: Whether the samples were drawn, so that `auto` does not try int8.
     """
 
     calibration: Inputs
@@ -70,6 +75,7 @@ class Int8Data:
     measured_on: str
     are_finite: bool = True
     thresholds: tuple[float, ...] | None = None
+    are_drawn: bool = False
 
 
 def evaluate_int8(
@@ -91,6 +97,9 @@ def evaluate_int8(
     over no words would become a class. Whether it can is tried on a sample of nothing, alone and
     beside others.
 
+    `auto` does not try int8 on drawn samples: real inputs may lie far outside their range, where
+    int8 clips them, and agreement with float32 on noise says little about real inputs.
+
     Args:
         inference: The traced model, which gives the predictions of Keras.
         folder: Folder of the version being made.
@@ -107,7 +116,8 @@ def evaluate_int8(
     Raises:
         ExportError: The policy is `always`, but the graph cannot be quantized.
     """
-    if not _is_tried(inference, folder, data, kind, policy):
+    is_left_out = data.are_drawn and policy == "auto"
+    if is_left_out or not _is_tried(inference, folder, data, kind, policy):
         return None
     begin_step("quantizing to int8 and timing it")
     is_finite = data.are_finite and _is_finite_on_nothing(inference, folder, golden)
@@ -131,6 +141,14 @@ def evaluate_int8(
         parity=_parity(inference, runs[INT8], samples, kind),
         largest_sum=largest_sum((folder / INT8).read_bytes()),
     )
+
+
+def lacks_samples(
+    inference: InferenceFunction, folder: Path, data: Int8Data, kind: OutputKind, policy: str
+) -> bool:
+    """Return whether int8 was not tried only because samples are drawn, see `evaluate_int8`."""
+    is_auto = data.are_drawn and policy == "auto"
+    return is_auto and _is_tried(inference, folder, data, kind, policy)
 
 
 def _is_tried(

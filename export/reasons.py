@@ -16,7 +16,13 @@ from .layer_names import layer_of
 _MOST_LETTERS = 500
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 # Beginnings of the lines that Keras and TensorFlow append to an error.
-_APPENDIX = ("Arguments received by", "[[{{node", "Stack trace for op definition", "Call arguments")
+_APPENDIX = (
+    "Arguments received by",
+    "[[{{node",
+    "Stack trace for op definition",
+    "Call arguments",
+    "Example:",
+)
 # What Keras writes before the reason itself.
 _WRAPPING = re.compile(
     r".*(?:Error encountered:|Exception encountered: |Exception encountered when calling \S+\.\n)"

@@ -1,7 +1,8 @@
 """Draws samples for a model that comes without any, in the dtype and range of each input."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from serving.parity import Inputs
 from .errors import ExportError
 from .inference import InferenceFunction
 from .noise import RANGES
+from .readers import readers_of
 from .samples import Samples, rows_of
 
 # Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
@@ -40,7 +42,9 @@ def draw_samples(inference: InferenceFunction) -> Samples:
     Integers stay below the size of the embedding or encoding that reads them, or below the length
     of the axes if they may be places. Floats are normally distributed around 0 or around the mean
     of a `Normalization`, or lie between 0 and 255 before a `Rescaling` that expects pixels. uint8
-    goes from 0 to 255. Strings are words of the vocabulary that reads them, or texts of such words.
+    goes from 0 to 255. Strings are words of the vocabulary that reads them, or texts of such words;
+    integers and floats that a table reads reach each of its entries. What reads an input is told by
+    the traced graph, see `export.readers`.
 
     Variable axes get two sizes; axes that need not have one size get different ones.
 
@@ -48,21 +52,16 @@ def draw_samples(inference: InferenceFunction) -> Samples:
         ExportError: The model takes strings and has no vocabulary, or takes none of the sizes tried
             for its variable axes.
     """
-    ranges = [
-        RANGES[inference.noise[spec.name]]
-        if spec.name in inference.noise
-        else _range_of(tensor, spec)
-        for tensor, spec in zip(inference.model.inputs, inference.inputs, strict=True)
-    ]
+    ranges = [_range_of(inference, number) for number in range(len(inference.inputs))]
     axes = _variable_axes(inference)
     if not axes:
         lengths = [size for spec in inference.inputs for size in spec.shape[1:]]
         shortest = min((size for size in lengths if isinstance(size, int)), default=_MIN_VALUES)
         drawn, _ = _first_accepted(inference, ranges, {}, shortest)
         return _samples(drawn, ())
-    lowest: list[Any] = [
-        words if spec.dtype == "string" else (0, 0)
-        for spec, words in zip(inference.inputs, ranges, strict=True)
+    lowest = [
+        known if spec.dtype == "string" or _are_values(known) else (0, 0)
+        for spec, known in zip(inference.inputs, ranges, strict=True)
     ]
     for size in _SIZES:
         sizes = dict.fromkeys(axes, size)
@@ -111,7 +110,10 @@ def _first_accepted(
         sizes: Size of each variable axis.
         shortest: Length that places must be below.
     """
-    whole = [spec.dtype in ("int8", "int32", "int64") for spec in inference.inputs]
+    whole = [
+        spec.dtype in ("int8", "int32", "int64") and not _are_values(known)
+        for spec, known in zip(inference.inputs, ranges, strict=True)
+    ]
     unknown = [
         is_whole and bounds == (0, _MIN_VALUES - 1)
         for is_whole, bounds in zip(whole, ranges, strict=True)
@@ -160,33 +162,69 @@ def _draw(
     numbers = sum(map(math.prod, shapes))
     count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), most)
     count = min(count, max(_MAX_WEIGHTS // max(1, inference.model.count_params()), _FEWEST_SAMPLES))
-    drawn = {}
-    for spec, shape, (low, high) in zip(inference.inputs, shapes, ranges, strict=True):
-        if spec.dtype == "string":
-            drawn[spec.name] = _draw_strings(low, high, random, (count + 2, *shape))
-            continue
-        if spec.dtype.startswith("float"):
-            # Normally distributed, cut off at the ends of the range.
-            middle, spread = (low + high) / 2, (high - low) / 6
-            body: Any = np.clip(random.normal(middle, spread, (count, *shape)), low, high)
-        else:
-            body = random.integers(low, high, (count, *shape), endpoint=True)
-        ends = [np.broadcast_to(end, (1, *shape)) for end in (low, high)]
-        drawn[spec.name] = np.concatenate([body, *ends]).astype(spec.dtype)
+    drawn = {
+        spec.name: _draw_input(spec, known, (count, *shape), random)
+        for spec, shape, known in zip(inference.inputs, shapes, ranges, strict=True)
+    }
     fixed = inference.batch_size
     return drawn if fixed is None else dict(rows_of(drawn, fixed))
 
 
-def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
+def _draw_input(
+    spec: TensorSpec, known: Any, shape: Sequence[int], random: np.random.Generator
+) -> np.ndarray:
+    """Draw from what `_range_of` returns; two edge cases follow."""
+    count, *rest = shape
+    if spec.dtype == "string":
+        words, most = known
+        return _draw_strings(words, most, random, (count + 2, *rest))
+    if _are_values(known):
+        low, high = known[0], known[-1]
+        body: Any = _each_of(known, shape, random)
+    else:
+        low, high = known
+        if spec.dtype.startswith("float"):
+            # Normally distributed, cut off at the ends of the range.
+            middle, spread = (low + high) / 2, (high - low) / 6
+            body = np.clip(random.normal(middle, spread, shape), low, high)
+        else:
+            body = random.integers(low, high, shape, endpoint=True)
+    ends = [np.broadcast_to(end, (1, *rest)) for end in (low, high)]
+    return np.concatenate([body, *ends]).astype(spec.dtype)
+
+
+def _are_values(known: Any) -> bool:
+    """Return whether what is known of an input is an array of values, see `_range_of`."""
+    return isinstance(known, np.ndarray)
+
+
+def _each_of(values: np.ndarray, shape: Sequence[int], random: np.random.Generator) -> np.ndarray:
+    """Draw each value as often as the others, in a random order."""
+    rounds = math.ceil(math.prod(shape) / len(values))
+    drawn = np.concatenate([random.permutation(values) for _ in range(rounds)])
+    return drawn[: math.prod(shape)].reshape(shape)
+
+
+def _range_of(inference: InferenceFunction, number: int) -> Any:
     """Return the lowest and the highest value to draw; arrays where elements differ.
 
-    For strings, return the words to draw, and the most of them in a text.
+    Where only some values matter, return an array of these. For strings, return the words to draw,
+    and the most of them in a text.
     """
+    spec = inference.inputs[number]
+    if spec.name in inference.noise:
+        return RANGES[inference.noise[spec.name]]
     if spec.dtype == "bool":
         return 0, 1
-    readers = [part for layer in _readers(tensor) for part in _parts(layer)]
+    readers = readers_of(inference, number)
     if spec.dtype == "string":
-        return _words_of(readers, spec)
+        return _words_of(readers or list(inference.model._flatten_layers()), spec)
+    values = _values_of(readers, spec)
+    return _limits_of(readers, spec) if values is None else values
+
+
+def _limits_of(readers: list[Any], spec: TensorSpec) -> tuple[Any, Any]:
+    """Return the lowest and the highest number that layers expect."""
     if spec.dtype == "uint8" or any(map(_expects_pixels, readers)):
         return 0, 255
     if not spec.dtype.startswith("float"):
@@ -201,22 +239,61 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
     return -3.0, 3.0
 
 
+def _values_of(readers: list[Any], spec: TensorSpec) -> np.ndarray | None:
+    """Return numbers that reach each entry of the tables that read an input; None without any."""
+    found: list[float] = []
+    for layer in readers:
+        if isinstance(layer, keras.layers.IntegerLookup) and not layer.invert:
+            found += _known_and_unknown(layer)
+        elif isinstance(layer, keras.layers.Discretization) and layer.bin_boundaries is not None:
+            found += _around(sorted(map(float, layer.bin_boundaries)))
+    values = np.array(found)
+    if not spec.dtype.startswith("float"):
+        limits = np.iinfo(spec.dtype)
+        values = values[(values >= limits.min) & (values <= limits.max)]
+    return np.unique(values.astype(spec.dtype)) if len(values) else None
+
+
+def _known_and_unknown(layer: Any) -> list[int]:
+    """Return the numbers that a layer looks up, and two that it lacks if it takes those."""
+    known = list(map(int, layer.get_vocabulary(include_special_tokens=False)))
+    mask = [] if layer.mask_token is None else [int(layer.mask_token)]
+    unknown = [min(known) - 1, max(known) + 1] if known and layer.num_oov_indices else []
+    return [*known, *mask, *unknown]
+
+
+def _around(bounds: list[float]) -> list[float]:
+    """Return the boundaries of bins, the numbers just below and above, and one inside each bin."""
+    if not bounds:
+        return []
+    gap = (bounds[-1] - bounds[0]) / len(bounds) or max(abs(bounds[0]), 1.0)
+    inside = [(low + high) / 2 for low, high in pairwise(bounds)]
+    exact = np.array(bounds, np.float32)
+    tiny = np.finfo(np.float32).tiny  # processors may take smaller numbers for 0
+    near = [
+        np.where(exact == 0, sign * tiny, np.nextafter(exact, np.float32(sign * np.inf)))
+        for sign in (-1, 1)
+    ]
+    return [bounds[0] - gap, *bounds, *inside, *chain(*near), bounds[-1] + gap]
+
+
 def _words_of(readers: list[Any], spec: TensorSpec) -> tuple[list[str], int]:
     """Return the words that layers look up, and the most of them in a text.
 
-    Words that the vocabulary lacks come last.
+    Words that a vocabulary lacks come last.
     """
-    for layer in readers:
-        if isinstance(layer, keras.layers.TextVectorization):
-            words = layer.get_vocabulary(include_special_tokens=False)
-            return [*words, *map(str.upper, words), *_UNUSUAL], _WORDS_OF_TEXT
-        if isinstance(layer, keras.layers.StringLookup):
-            words = layer.get_vocabulary(include_special_tokens=False)
-            return ([*words, *_UNUSUAL] if layer.num_oov_indices else words), 1
-    raise ExportError(
-        "Strings without a vocabulary cannot be drawn as samples. "
-        f"Received: {spec.name}, of strings. Give samples with --samples."
-    )
+    texts = [one for one in readers if isinstance(one, keras.layers.TextVectorization)]
+    tables = texts or [one for one in readers if isinstance(one, keras.layers.StringLookup)]
+    if not tables:
+        raise ExportError(
+            "Strings without a vocabulary cannot be drawn as samples. "
+            f"Received: {spec.name}, of strings. Give samples with --samples."
+        )
+    known = [one.get_vocabulary(include_special_tokens=False) for one in tables]
+    words = list(dict.fromkeys(chain.from_iterable(known)))
+    if texts:
+        return [*words, *map(str.upper, words), *_UNUSUAL], _WORDS_OF_TEXT
+    return ([*words, *_UNUSUAL] if all(one.num_oov_indices for one in tables) else words), 1
 
 
 def _draw_strings(
@@ -227,7 +304,7 @@ def _draw_strings(
     The last two are the edge cases: no word, and as many as possible.
     """
     if most == 1:
-        return random.choice(np.array(words, object), shape)
+        return _each_of(np.array(words, object), shape, random)
     counts = random.integers(0, most, shape)
     counts[-1] = most - 1
     texts = [[words[0], *random.choice(words, count)] for count in counts.ravel()]
@@ -254,49 +331,7 @@ def _number_of_values(layer: Any) -> int | None:
         return int(layer.input_dim)
     if isinstance(layer, keras.layers.CategoryEncoding):
         return int(layer.num_tokens)
+    is_table = isinstance(layer, keras.layers.IntegerLookup | keras.layers.StringLookup)
+    if is_table and layer.invert:
+        return int(layer.vocabulary_size())
     return None
-
-
-def _parts(layer: Any) -> list[Any]:
-    """Return a layer and the layers that it is made of; an operation has none."""
-    parts = getattr(layer, "_flatten_layers", None)
-    return list(parts()) if parts else [layer]
-
-
-def _readers(tensor: Any, seen: Sequence[Any] = ()) -> Iterator[Any]:
-    """Yield the layers that read `tensor`, directly or after layers that only change its shape.
-
-    Args:
-        tensor: Tensor of a functional model.
-        seen: Tensors that led here: a model may be called with its own inputs, in any order.
-    """
-    same_values = (
-        keras.layers.Reshape,
-        keras.layers.Flatten,
-        keras.layers.Permute,
-        keras.layers.Concatenate,
-    )
-    producer = getattr(tensor, "_keras_history", None)
-    if producer is None or any(tensor is one for one in seen):
-        return
-    path = (*seen, tensor)
-    for node in producer.operation._outbound_nodes:
-        layer = node.operation
-        inner = _inner_tensors(layer, node, tensor)
-        if inner:
-            for part in inner:
-                yield from _readers(part, path)
-            continue
-        yield layer
-        if isinstance(layer, same_values):
-            for output in node.output_tensors:
-                yield from _readers(output, path)
-
-
-def _inner_tensors(layer: Any, node: Any, tensor: Any) -> list[Any]:
-    """Return the inputs of a model, called as a layer, that `tensor` is given to."""
-    inputs = getattr(layer, "inputs", None) if isinstance(layer, keras.Model) else None
-    if not inputs or len(inputs) != len(node.input_tensors):
-        return []
-    pairs = zip(node.input_tensors, inputs, strict=True)
-    return [inner for given, inner in pairs if given is tensor]

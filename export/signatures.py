@@ -84,8 +84,9 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
         given: What it takes: anything with a shape and a dtype, such as `keras.InputSpec` or an
             array, or a shape with the batch, such as `(None, 28, 28)`; or a dict or list of these.
             The keys of a dict are names of the arguments of `call`, if all of them are; otherwise
-            it is the first argument, as it is. A list of one is its element, as in
-            `keras.Model.export`. None takes the shapes with which the model was called or built.
+            it is the first argument, as it is; with one key, see `dict_argument_of`. A list of one
+            is its element, as in `keras.Model.export`. None takes the shapes with which the model
+            was called or built.
 
     Raises:
         ExportError: It was neither called nor built and nothing is given, or an argument of `call`
@@ -97,6 +98,20 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
     known = {**by_position, **found.named}
     missing = [name for name in required if name not in known]
     return _completed(model, known, missing, names) if missing else found
+
+
+def dict_argument_of(model: Any, given: Any = None) -> Arguments | None:
+    """Return a dict as the only argument of `call`; None if there is no dict.
+
+    A dict with one key may name an input, or be what `call` takes: only a trace tells.
+
+    Args:
+        model: As for `arguments_of`, which raised no error.
+        given: The same.
+    """
+    names, required = _parameters(model)
+    specs = _as_specs(_given_or_noted(model, given))
+    return Arguments((specs,), {}, names) if isinstance(specs, dict) and len(required) < 2 else None
 
 
 def _given_or_noted(model: Any, given: Any) -> Any:

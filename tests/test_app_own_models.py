@@ -33,7 +33,13 @@ from app.training.compilation import Compilation
 from app.training.job import Job
 from app.training.losses import make_loss, make_metric, numeric_targets, trained_output
 from app.training.own_losses import own_loss, own_metric
-from app.training.own_models import build_with_head, builder_of, decide_head, save_untrained
+from app.training.own_models import (
+    Builder,
+    build_with_head,
+    builder_of,
+    decide_head,
+    save_untrained,
+)
 from app.tuning.definition import make_definition
 from app.tuning.search import tune
 from export import ExportOptions
@@ -953,6 +959,17 @@ def test_a_subclassed_model_and_an_unbuilt_one_get_the_inputs_of_the_data():
         model, *_ = with_head(build)
         output = trained_output(model, "raw_outputs", "multiclass")
         assert (output.units, output.activation) == (3, "")
+
+
+def test_a_class_of_sequential_with_a_call_of_its_own_is_trained_by_that_call():
+    class Residual(keras.Sequential):
+        def call(self, inputs, training=None, mask=None):
+            return inputs + super().call(inputs, training=training, mask=mask)
+
+    residual = Residual([keras.Input((4,)), keras.layers.Dense(4)])
+    model = Builder("own:residual", lambda: residual).build(0, {"input_shape": (4,)})
+    x = np.ones((2, 4), "float32")
+    np.testing.assert_allclose(model(x), residual(x))
 
 
 class Tokens(keras.Model):

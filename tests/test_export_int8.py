@@ -258,6 +258,26 @@ def test_a_stack_of_matrices_stays_float32(tmp_path):
     assert any(one.data_type == onnx.TensorProto.INT8 for one in stored.values() if one.dims)
 
 
+def test_auto_does_not_try_int8_on_drawn_samples_and_says_so(tmp_path, monkeypatch):
+    """Rows of real tables lie far outside of what is drawn, where int8 would clip them."""
+    monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: 0.5)
+    monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)
+    start = keras.Input((4,), name="x")
+    model = keras.Model(start, keras.layers.Dense(2, "softmax")(start))
+    facts = ModelFacts(labels=("a", "b"))
+    drawn = read_manifest(export_bundle(model, tmp_path, "own", facts))
+    assert drawn.int8 is None
+    (warning,) = drawn.warnings
+    assert warning.startswith("No int8 model was tried")
+    assert "--samples or --evaluate" in warning
+    rows = 100 * np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    given = read_manifest(export_bundle(model, tmp_path, "own", facts, rows))
+    assert (given.int8.kept, given.warnings) == (True, ())
+    options = ExportOptions(int8="always")
+    always = read_manifest(export_bundle(model, tmp_path, "own", facts, options=options))
+    assert (always.int8.kept, always.warnings) == (True, ())
+
+
 def test_a_model_without_weights_has_no_int8(tmp_path):
     start = keras.Input((4,), name="x")
     model = keras.Model(start, keras.layers.Softmax()(start))

@@ -3,9 +3,11 @@
 import functools
 import importlib
 import json
+import re
 import sys
 import unittest
 import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -18,12 +20,14 @@ from onnx.backend.test import runner as onnx_tests
 from onnx.backend.test.case.test_case import TestCase
 
 from app.commands.cli import main
+from app.system.user_packages import import_users_module
 from benchmarks.zoo import ZOO, build_zoo_model, randomize
 from export import ExportError, ExportOptions, ModelFacts, export_bundle
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
 from export.onnx.opsets import OPSETS
 from serving import Predictor, verify_bundle
+from serving.bundle import read_manifest
 from serving.errors import ServingError
 from serving.parity import take_samples
 from serving.runtime import onnxruntime
@@ -399,6 +403,61 @@ def test_preprocessing_in_mixed_precision_keeps_its_statistics(tmp_path):
     np.testing.assert_allclose(received, model.predict(rows, verbose=0), atol=0.02)
 
 
+@pytest.mark.parametrize("settings", [{}, {"max_tokens": 9, "pad_to_max_tokens": True}])
+def test_texts_in_mixed_precision_keep_the_weights_of_their_words(settings):
+    text = Input((), dtype="string", name="text")
+    layer = layers.TextVectorization(output_mode="tf_idf", dtype="mixed_bfloat16", **settings)
+    layer.adapt(["a b c", "b c", "c d e f"])
+    model = keras.Model(text, layers.Dense(2, dtype="mixed_bfloat16")(layer(text)))
+    texts = np.array(["a b unseen", "c c"], object)
+    (found,) = trace_inference(model).predict({"text": texts}).values()
+    np.testing.assert_allclose(found, np.asarray(model(tf.constant(texts)), "float32"), atol=0.02)
+
+
+class WithoutConfig(keras.Model):
+    """Takes an object that no file can hold."""
+
+    def __init__(self, _thing, dtype="float32"):
+        super().__init__(dtype=dtype)
+        self.features, self.out = layers.Dense(3), layers.Dense(2, "softmax")
+
+    def call(self, x):
+        features = self.features(x)
+        return {"features": features, "probabilities": self.out(features)}
+
+
+def test_a_class_without_a_config_is_refused_in_mixed_precision_with_one_line():
+    model = WithoutConfig(object(), dtype="mixed_bfloat16")
+    model(np.ones((2, 4), "float32"))
+    with pytest.raises(ExportError, match="mixed precision .* must override `get_config") as caught:
+        trace_inference(model)
+    assert "Example" not in str(caught.value)
+
+
+def of_noise():
+    x = Input((4,), name="x")
+    return keras.Model(
+        x, {"features": Sample(always=True)(layers.Dense(3)(x)), "other": layers.Dense(2)(x)}
+    )
+
+
+def without_config():
+    model = WithoutConfig(object())
+    model(np.ones((2, 4), "float32"))
+    return model
+
+
+@pytest.mark.parametrize(("build", "reason"), [(without_config, "get_config"), (of_noise, "noise")])
+def test_features_of_a_model_that_keras_cannot_save_are_exported_without_it(
+    build, reason, tmp_path
+):
+    bundle = export_bundle(build(), tmp_path, "net", options=WITHOUT_INT8)
+    assert not (bundle / "model.keras").exists()
+    assert "model.keras" not in (bundle / "README.md").read_text().partition("## Files")[2]
+    warning = read_manifest(bundle).warnings[-1]
+    assert re.fullmatch(rf"There is no model\.keras .*{reason}.*", warning)
+
+
 def test_edge_cases_without_finite_outputs_are_left_out(tmp_path):
     start = Input((2,), name="x")
     model = keras.Model(start, keras.ops.log(start))
@@ -697,6 +756,32 @@ def test_a_module_in_the_current_folder_is_found(hornbill, tmp_path, monkeypatch
     assert sys.path == before
 
 
+def test_a_package_may_have_the_name_of_one_of_hornbill(hornbill, tmp_path, monkeypatch):
+    """`models` is a common name of a package, and `heads` one of a module in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "heads.py").write_text("FACTOR = 2\n")
+    (tmp_path / "models" / "doubling.py").write_text(
+        "import keras\n"
+        "from models.heads import FACTOR\n"
+        "@keras.saving.register_keras_serializable(package='doubling')\n"
+        "class Doubling(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return FACTOR * x\n"
+    )
+    before = dict(sys.modules)
+    start = Input((4,), name="x")
+    keras.Model(start, import_users_module("models.doubling").Doubling()(start)).save("own.keras")
+    del sys.modules["models.doubling"]
+    keras.saving.get_custom_objects().pop("doubling>Doubling")
+    status, _, error = hornbill(
+        *["export", "own.keras", "--module", "models.doubling", "--int8", "never"]
+    )
+    assert status == 0, error
+    assert sys.modules.pop("models.doubling").FACTOR == 2
+    assert {name: sys.modules[name] for name in before} == before
+
+
 @pytest.fixture(scope="module")
 def keras_files(tmp_path_factory):
     """A folder of a `.keras` file, one with a layer that is not registered, and a text."""
@@ -710,9 +795,24 @@ def keras_files(tmp_path_factory):
         def call(self, x):
             return x
 
-    keras.Model(start, Passing()(start)).save(folder / "own.keras")
+    for name in ("own.keras", "own.h5"):
+        keras.Model(start, Passing()(start)).save(folder / name)
+    _write_changed(folder, "keras_2.keras", '"class_name": "Dense"', '"class_name": "TFOpLambda"')
+    _write_changed(folder, "argument.keras", '"units": 3', '"units": 3, "reg_lambda": 0.1')
     keras.saving.get_custom_objects().pop("passing>Passing")
     return folder
+
+
+def _write_changed(folder, name, before, after):
+    """Write the file of a model with a text of its config changed."""
+    with zipfile.ZipFile(folder / "fine.keras") as source:
+        parts = {part: source.read(part) for part in source.namelist()}
+    config = parts["config.json"].decode()
+    assert before in config
+    parts["config.json"] = config.replace(before, after).encode()
+    with zipfile.ZipFile(folder / name, "w") as file:
+        for part, content in parts.items():
+            file.writestr(part, content)
 
 
 @pytest.mark.parametrize(
@@ -720,7 +820,13 @@ def keras_files(tmp_path_factory):
     [
         (["gone.keras"], "The model file does not exist. Received: gone.keras"),
         (["text.keras"], "written by keras.Model.save. Received: text.keras"),
-        (["own.keras"], "Name the module that registers them with --module"),
+        (["own.keras"], "Could not locate class 'Passing'. Name the module that registers them"),
+        (["own.h5"], "Unknown layer: 'passing>Passing'. Name the module that registers them"),
+        (["keras_2.keras"], "of Keras 3. Received: keras_2.keras: Could not deserialize"),
+        (
+            ["argument.keras"],
+            "argument.keras: Unrecognized keyword arguments passed to Dense: {'reg",
+        ),
         (["own.keras", "--module", "no_such"], "such as package.layers. Received: 'no_such'"),
         (["fine.keras", "--labels", "gone.txt"], "gone.txt does not exist."),
         (

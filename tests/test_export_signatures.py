@@ -96,6 +96,17 @@ class Nested(keras.Model):
         return {"sum": first + self.second(inputs["more"]["text"]), "alone": first}
 
 
+class OneKey(keras.Model):
+    """Takes a dict with one key, which is also the name of the argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = layers.Dense(3)
+
+    def call(self, x):
+        return self.out(x["x"])
+
+
 class Listed(keras.Model):
     def __init__(self):
         super().__init__()
@@ -103,6 +114,11 @@ class Listed(keras.Model):
 
     def call(self, inputs):
         return self.out(inputs[0]), self.out(inputs[1])
+
+
+class Residual(keras.Sequential):
+    def call(self, inputs, training=None, mask=None):
+        return inputs + super().call(inputs, training=training, mask=mask)
 
 
 class OwnPredict(keras.Model):
@@ -197,6 +213,7 @@ MODELS = {
         ),
         {"image": floats(3, 5), "more_text": floats(3, 4)},
     ),
+    "dict_of_one": (lambda: called(OneKey(), {"x": floats(2, 5)}), {"x": floats(3, 5)}),
     "list": (
         lambda: called(Listed(), [floats(2, 5), floats(2, 5)]),
         {"input_0": floats(3, 5), "input_1": -floats(3, 5)},
@@ -229,6 +246,24 @@ def test_a_model_that_was_called_is_exported_with_a_batch_of_any_size(name):
     assert list(received) == list(expected)
     for output, array in expected.items():
         np.testing.assert_allclose(received[output], array, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_called", [True, False])
+def test_a_class_may_take_a_dict_with_one_key(is_called):
+    model = called(OneKey(), {"x": floats(2, 5)}) if is_called else OneKey()
+    (found,) = trace_inference(model, given={"x": (None, 5)}).predict(floats(3, 5)).values()
+    np.testing.assert_allclose(found, model({"x": floats(3, 5)}), rtol=1e-5)
+    with pytest.raises(ExportError, match="Keras must be able to trace the model"):
+        trace_inference(OneKey(), given={"y": (None, 5)})
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_the_call_of_a_class_of_sequential_is_what_is_exported(is_begun):
+    given = [layers.Dense(5, activation="relu"), layers.Dense(5)]
+    model = called(Residual([keras.Input((5,)), *given] if is_begun else given), floats(2, 5))
+    x = floats(3, 5)
+    (found,) = trace_inference(model).predict(x).values()
+    np.testing.assert_allclose(found, model(x), rtol=1e-5)
 
 
 def test_what_a_class_computes_is_what_is_exported():

@@ -1,7 +1,9 @@
 """Weights beside the graph, half precision, quantized models, and other backends."""
 
 import functools
+import importlib
 import json
+import sys
 import warnings
 
 import keras
@@ -197,3 +199,45 @@ def test_the_proof_compares_with_the_backend_that_trained_the_model(backend, tmp
     assert passes(bundle) == ALL_PASS
     environment = json.loads((bundle / "manifest.json").read_text())["environment"]
     assert environment["compared with"].startswith(f"keras on {backend} ")
+
+
+def of_strings():
+    x = keras.Input((1,), dtype="string", name="word")
+    return keras.Model(x, layers.StringLookup(vocabulary=["a"])(x))
+
+
+def of_noise():
+    x = keras.Input((2,), name="x")
+    sample = keras.layers.Lambda(lambda x: x + keras.random.normal(keras.ops.shape(x)))
+    return keras.Model(x, sample(layers.Dense(3)(x)))
+
+
+@pytest.mark.parametrize(("build", "kind"), [(of_strings, "of strings"), (of_noise, "of noise")])
+def test_a_model_that_only_tensorflow_runs_is_not_compared_with_another_backend(
+    build, kind, tmp_path
+):
+    pytest.importorskip("jax")
+    with pytest.raises(ExportError, match=f"{kind}, and trained_on=jax. Leave trained_on out"):
+        export_bundle(build(), tmp_path, "net", options=ExportOptions(trained_on="jax"))
+
+
+@pytest.mark.slow
+def test_a_user_s_module_may_have_the_name_of_one_of_hornbill(tmp_path, monkeypatch):
+    """Found in the current folder alone, as by `--module`; bfloat16 is a dtype no file holds."""
+    pytest.importorskip("jax")
+    (tmp_path / "preprocessing.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='preprocessing')\n"
+        "class Doubling(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        doubling = importlib.import_module("preprocessing").Doubling
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, layers.Dense(2, dtype="mixed_bfloat16")(doubling()(x)))
+    options = ExportOptions(int8="never", trained_on="jax")
+    assert passes(export_bundle(model, tmp_path, "net", options=options)) == ALL_PASS
+    sys.modules.pop("preprocessing")

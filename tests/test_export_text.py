@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from keras import layers
 from live import start
 
+from app.bundles.keras_files import read_model
 from export import ExportError, ExportOptions, ModelFacts, export_bundle
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
@@ -239,6 +240,16 @@ def test_a_model_of_texts_gets_an_int8_model(tmp_path):
     options = ExportOptions(int8="always")
     bundle = export_bundle(model, tmp_path, "m", ModelFacts(labels=("x", "y")), options=options)
     assert Predictor.load(bundle, int8="always").precision == "int8"
+
+
+def test_a_file_of_weighted_words_is_read_though_it_holds_their_weights_twice(tmp_path):
+    layer = layers.TextVectorization(output_mode="tf_idf")
+    layer.adapt(CORPUS)
+    text = keras.Input((), dtype="string", name="text")
+    model = keras.Model(text, layers.Dense(2)(layer(text)))
+    model.save(tmp_path / "words.keras")
+    texts = tf.constant([*CORPUS, "unseen"])
+    np.testing.assert_array_equal(read_model(tmp_path / "words.keras")(texts), model(texts))
 
 
 def test_texts_in_files_are_predicted(texts_bundle, run, tmp_path):

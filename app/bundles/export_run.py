@@ -124,7 +124,7 @@ def export_run(  # noqa: PLR0913 - most have a default
     if threshold is None and target_accuracy is None and is_default(rule):
         rule = weighted_rule(run.config.training)
     check_decisions(rule, dataset, target_accuracy)
-    options = _compared_with(run, options)
+    options = _compared_with(run, dataset, options)
     source = f"the test split of {bare_source(run.config.data)}"
     nullable_columns = _nullable_columns(run, dataset)
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, nullable_columns)
@@ -154,10 +154,14 @@ def export_run(  # noqa: PLR0913 - most have a default
         )
 
 
-def _compared_with(run: Run, options: ExportOptions) -> ExportOptions:
-    """Let the proof compare with the backend that trained the run, if it is installed."""
+def _compared_with(run: Run, dataset: Dataset, options: ExportOptions) -> ExportOptions:
+    """Let the proof compare with the backend that trained the run, if it is installed.
+
+    Only TensorFlow runs a graph that looks up texts.
+    """
     backend = run.data.get("backend")
-    if options.trained_on is not None or backend in (None, "tensorflow"):
+    is_set = options.trained_on is not None
+    if is_set or backend in (None, "tensorflow") or dataset.string_columns:
         return options
     with suppress(ExportError):
         return replace(options, trained_on=backend)

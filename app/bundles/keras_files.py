@@ -1,12 +1,12 @@
 """Reads the files of a third-party export: a Keras model, its labels, and samples."""
 
 import contextlib
+import re
 import sys
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,18 @@ import numpy as np
 
 import models.own  # noqa: F401 - it registers the layers that a run puts around a user's model
 from app.system.keras_defaults import keras_defaults
+from app.system.user_packages import import_users_module
 from export import ExportError
 from export.functional import as_functional
 from serving.errors import cannot_read, one_line
 
 # Names of files in the format that Keras wrote before `.keras`.
 HDF5 = (".h5", ".hdf5")
+# What Keras says of code in a file, of classes and functions that it does not find, and of layers
+# that only Keras 2 has.
+_RUNS_CODE = re.compile(r"Requested the deserialization of a .*lambda", re.IGNORECASE)
+_NOT_REGISTERED = re.compile(r"Could not (locate|interpret) |Unknown [a-z ]+: ")
+_OF_KERAS_2 = re.compile(r"'[A-Za-z.]*(TFOpLambda|SlicingOpLambda)'")
 
 
 @keras_defaults()
@@ -49,7 +55,7 @@ def read_model(
     for module in modules:
         try:
             with _importing_from_here():
-                import_module(module)
+                import_users_module(module)
         except Exception as error:  # whatever the module raises
             raise ExportError(
                 "A module must be importable, such as package.layers. "
@@ -60,28 +66,46 @@ def read_model(
             warnings.filterwarnings("ignore", message=".* had a build config, but")
             model = keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
     except Exception as error:  # Keras raises whatever a layer's constructor does
-        reason = one_line(error)
-        if "lambda" in reason.lower() and not unsafe:
-            raise ExportError(
-                f"Loading a Lambda layer runs code from the file. Received: {path}, which has "
-                "one. Allow it with --unsafe if you trust the file."
-            ) from None
-        if "No model config" in reason:
-            raise ExportError(
-                "An .h5 file must hold a whole model, written by keras.Model.save. "
-                f"Received: {path}, which holds only weights. Load them into their model, and "
-                "save that as .keras."
-            ) from None
-        if "Could not locate" in reason:
-            raise ExportError(
-                f"The model has custom layers that are not registered. Received: {path}: "
-                f"{reason:.160}… Name the module that registers them with --module."
-            ) from None
-        raise ExportError(
-            f"Keras {keras.__version__} cannot load the model. Received: {path}: {reason:.200}."
-        ) from None
-
+        raise ExportError(_why_not_loaded(error, path, unsafe)) from None
     return _with_all_weights(model, path, inputs)
+
+
+def _why_not_loaded(error: Exception, path: Path, unsafe: bool) -> str:
+    """Return what Keras lacks, in a sentence, and what helps.
+
+    Keras puts the cause last, behind the configs of all that contains it.
+    """
+    cause = _one_cause(error)
+    if _RUNS_CODE.match(cause) and not unsafe:
+        return (
+            f"Loading a Lambda layer runs code from the file. Received: {path}, which has "
+            "one. Allow it with --unsafe if you trust the file."
+        )
+    if "No model config" in cause:
+        return (
+            "An .h5 file must hold a whole model, written by keras.Model.save. "
+            f"Received: {path}, which holds only weights. Load them into their model, and "
+            "save that as .keras."
+        )
+    if _OF_KERAS_2.search(cause):
+        return (
+            "A model must be made of layers and operations of Keras 3. "
+            f"Received: {path}: {cause}. Build it with keras.ops, and load its weights."
+        )
+    if _NOT_REGISTERED.match(cause):
+        return (
+            "Layers and functions of your own must be registered. "
+            f"Received: {path}: {cause}. Name the module that registers them with --module."
+        )
+    return f"Keras {keras.__version__} cannot load the model. Received: {path}: {cause}."
+
+
+def _one_cause(error: Exception) -> str:
+    """Return the innermost cause that Keras names, without the configs and advice behind it."""
+    cause = one_line(error).rpartition("Exception encountered: ")[2]
+    for sign in (". Make sure custom ", ". Please ensure ", " Full object config: "):
+        cause = cause.partition(sign)[0]
+    return f"{cause:.200}".rstrip(". ")
 
 
 def _with_all_weights(model: Any, path: Path, inputs: Any) -> Any:
@@ -89,21 +113,21 @@ def _with_all_weights(model: Any, path: Path, inputs: Any) -> Any:
     if path.suffix in HDF5 or all(layer.built for layer in model._flatten_layers()):
         return model  # an .h5 file holds no class that Keras cannot build
     shapes = _weight_shapes(path)
-    if len(shapes) <= len(model.variables):
-        return model  # the other layers were never called
+    if len(shapes) <= len(model.variables) or not shapes.keys() - _own_shapes(model).keys():
+        return model  # the other layers were never called, or have no weights
     as_functional(model, inputs)  # calls it, which builds the layers
     try:
         model.load_weights(path)
     except Exception as error:  # a layer may read its weights as it likes
-        reason = _differing_shapes(model, shapes) or f"{one_line(error):.200}"
+        reason = _differing_shapes(_own_shapes(model), shapes) or f"{one_line(error):.200}"
         raise ExportError(
             f"The inputs must fit the weights of the file. Received: {path}: {reason}. "
             "Give with --input the sizes with which the model was trained."
         ) from None
-    if len(shapes) > len(model.variables):
+    if unread := sorted(shapes.keys() - _own_shapes(model).keys()):
         raise ExportError(
-            f"All weights of the file must be read. Received: {path}, with {len(shapes)} arrays "
-            f"for {len(model.variables)} of the model. Give each argument of call with --input."
+            f"All weights of the file must be read. Received: {path}, with weights of "
+            f"{_layer(unread[0])!r} that the model lacks. Give each argument of call with --input."
         )
     return model
 
@@ -126,15 +150,22 @@ def _note_array(name: str, item: Any, found: dict[str, tuple[int, ...]]) -> None
         found[name] = item.shape
 
 
-def _differing_shapes(model: Any, shapes: dict[str, tuple[int, ...]]) -> str:
-    """Return which layers, the first three, have weights of other shapes than in a file.
+def _own_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array that a model would write.
 
-    What Keras raises names the layer, but seldom its shapes.
+    They are more than its variables: some layers write statistics, and twice.
     """
     with tempfile.TemporaryDirectory() as folder:
         beside = Path(folder) / "model.weights.h5"
         model.save_weights(beside)
-        own = _shapes(beside)
+        return _shapes(beside)
+
+
+def _differing_shapes(own: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]) -> str:
+    """Return which layers, the first three, have weights of other shapes than in a file.
+
+    What Keras raises names the layer, but seldom its shapes.
+    """
     found = [
         f"layer {_layer(name)!r} has weights {shapes[name]} there, and {shape} with these inputs"
         for name, shape in own.items()

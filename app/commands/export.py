@@ -130,7 +130,8 @@ def export(
         str,
         typer.Option(
             metavar="always|auto|never",
-            help="Whether to add a quantized model; auto adds it if it is faster and as accurate.",
+            help="Whether to add a quantized model; auto adds it if it is faster and as accurate "
+            "on real samples.",
         ),
     ] = "auto",
     precision: Annotated[

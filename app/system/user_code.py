@@ -19,6 +19,8 @@ from app.errors import ConfigError
 from models.checks import suggest
 from serving.errors import one_line
 
+from .user_packages import import_users_module
+
 _FORM = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(\.\w+)*):(?P<name>[A-Za-z_<][\w.<>]*)(#\d+)?")
 _SUFFIX = ".py"
 # Characters of an error that are shown.
@@ -137,7 +139,7 @@ def import_place(place: str, what: str) -> Any:
         _look_in(path.parent)
         return _imported(place, what, lambda: _import_file(path))
     _look_in(Path.cwd())
-    return _imported(place, what, lambda: importlib.import_module(place))
+    return _imported(place, what, lambda: import_users_module(place))
 
 
 def named_objects(reference: str) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class Builder:
     def _with_inputs(self, model: keras.Model, shape: Any, dtype: str) -> keras.Model:
         """Return a functional model; one that was only declared gets inputs of a shape."""
         if getattr(model, "inputs", None):
-            if isinstance(model, keras.Sequential):
+            if type(model).call is keras.Sequential.call:
                 return keras.Model(model.inputs, model.outputs[0], name=model.name)
             if hasattr(model, "operations"):
                 return model
