@@ -1,7 +1,6 @@
 """Writes to streams whose reader may be slow, stopped or gone."""
 
 import logging
-import os
 import queue
 import sys
 import threading
