@@ -194,10 +194,18 @@ def freeze_layers(backbone: keras.Model, freeze: str, is_pretrained: bool) -> No
         freeze: `none`, `all`, or the number of layers to freeze; layers without weights do not
             count.
         is_pretrained: whether the backbone was trained before.
+
+    Raises:
+        BackboneError: there are fewer layers than are to be frozen.
     """
     layers = layers_with_weights(backbone)
     count = {"none": 0, "all": len(layers)}.get(freeze)
     first = int(freeze) if count is None else count
+    if first > len(layers):
+        raise BackboneError(
+            f"freeze must be at most {len(layers)}, the layers of the backbone that have weights. "
+            f"Received: freeze={first}."
+        )
     if is_pretrained:  # its layers may have been frozen when it was trained
         for layer in backbone.layers:
             layer.trainable = True

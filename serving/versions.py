@@ -4,6 +4,7 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from .bundle import CHECKSUMS, MANIFEST, MODEL, PACKED, version_numbers
 from .errors import InputError, ManifestError, cannot_read
@@ -58,7 +59,9 @@ def _find_version(folder: Path) -> Path:
 
 
 def _suggest_bundle(folder: Path) -> str:
-    """Return a hint that names the first bundle inside a folder of bundles."""
+    """Return a hint: the first bundle in a folder of bundles, or how to export a run."""
+    if (folder / "config.toml").is_file():
+        return f" It is a run: hornbill export {quote(str(folder))}"
     with suppress(OSError):  # one that cannot be read is none to suggest
         for path in sorted(folder.iterdir()):
             if path.is_dir() and version_numbers(path):

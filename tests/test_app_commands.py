@@ -56,6 +56,10 @@ MISTAKES = {
         ["train", "features", "--data", "rows.csv", "--target", "knid"],
         "must have the column 'knid'. Received: 'size', 'kind'. Did you mean 'kind'",
     ),
+    "the second of two targets": (
+        ["train", "features", "--data", "rows.csv", "--target", "kind", "--target", "knid"],
+        "must have the column 'knid'. Received: 'size', 'kind'. Did you mean 'kind'",
+    ),
     "a target of parquet": (
         ["train", "features", "--data", "rows.parquet", "--target", "knid"],
         "must have the column 'knid'",

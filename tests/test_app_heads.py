@@ -2,13 +2,14 @@
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from conftest import KINDS
-from test_app_resume import StopAt, history, interrupt
+from test_app_resume import Notes, StopAt, history, interrupt
 
 from app.bundles.export_run import export_run
 from app.commands.train import Request, run_training
@@ -17,6 +18,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import bare_settings
 from app.config.heads import head_settings
 from app.config.run_config import flat_config
+from app.data.reading_progress import observed_reading
 from app.distributed.team import alone
 from app.errors import ConfigError
 from app.evaluation.predictions import predict_outputs
@@ -354,6 +356,20 @@ def test_weights_of_another_architecture_and_images_below_the_least_size_are_ref
         application_backbone(image, "VGG16", str(other))
     with pytest.raises(BackboneError, match="must be at least 75x75.* Set image_size to larger"):
         application_backbone(image, "InceptionV3", "random")
+
+
+def test_layers_that_keep_random_weights_are_told(data, tmp_path):
+    notes = Notes()
+    settings = {"freeze": "all", "epochs": 1, "image_size": [32], "figures": False}
+    with observed_reading(notes):
+        train(make_config("features", settings, data=data), tmp_path)
+    assert [line for line in notes.lines if line.startswith("residual has random weights")]
+
+
+def test_more_layers_than_there_are_cannot_be_frozen():
+    config = make_config("features", {"freeze": "2000"}).model
+    with pytest.raises(BackboneError, match="freeze must be at most .* Received: freeze=2000"):
+        feature_extractor(replace(config, image_shape=(32, 32, 3), num_outputs=3))
 
 
 def test_a_bundle_to_start_from_says_which_extractor_it_needs(bundle, head, data):

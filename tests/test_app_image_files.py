@@ -112,6 +112,18 @@ def test_a_bad_folder_is_refused_in_a_line(folder, spoil, message):
     assert len(str(caught.value)) < 400
 
 
+def test_a_folder_that_is_gone_is_told_as_such(folder):
+    with pytest.raises(DataError, match="The data source does not exist. Received: .*/elsewhere"):
+        read(folder / "elsewhere")
+
+
+def test_the_limit_of_an_image_is_told_with_it(folder):
+    Image.new("1", (70_000, 1)).save(folder / "a" / "long.png")
+    message = r"long.png, 70,000 x 1 pixels \(An image must have at most 65,535 pixels on each side"
+    with pytest.raises(DataError, match=message):
+        read(folder)
+
+
 def test_thousands_of_unreadable_files_are_counted(folder):
     for number in range(1000):
         (folder / "a" / f"x{number}.jpg").touch()

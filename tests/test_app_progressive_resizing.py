@@ -1,5 +1,6 @@
 """Progressive resizing: which sizes the images of a training have, and what follows from that."""
 
+import shutil
 from itertools import groupby
 
 import keras
@@ -53,8 +54,8 @@ def test_images_grow_and_the_saved_model_takes_whole_ones(uninterrupted):
     assert [side for side, _ in groupby(sides)] == [(21, 21), (32, 32)]
     assert run.load_model().inputs[0].shape == (None, 32, 32, 3)
     assert notes == [
-        "Images are reduced to 21x21 pixels in the first 2 of 3 epochs (progressive_resizing), and "
-        "have 32x32 in the others."
+        "Images are reduced to 21x21 pixels up to epoch 2 of 3 (progressive_resizing), and have "
+        "32x32 from then on."
     ]
 
 
@@ -69,6 +70,33 @@ def test_an_interrupted_run_goes_on_at_the_size_of_its_epoch(images, uninterrupt
     (folder,) = (tmp_path / "features").iterdir()
     run = resume(folder)
     assert run.metrics == uninterrupted[0].metrics
+
+
+def test_a_run_that_has_had_whole_images_goes_on_with_them(uninterrupted, tmp_path):
+    folder = shutil.copytree(uninterrupted[0].folder, tmp_path / "run")
+    notes = Notes()
+    with observed_reading(notes):
+        resume(folder, settings={"epochs": 6})
+        resume(folder, settings={"epochs": 7})
+    assert not [line for line in notes.lines if line.startswith("Images are reduced")]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "trained", "known", "first"),
+    [
+        (9, 0, None, 6),
+        (18, 9, 6, 6),
+        (18, 4, 6, 12),
+        (18, 6, 6, 12),
+        (18, 7, 6, 6),
+        (1, 0, None, 0),
+    ],
+)
+def test_images_do_not_become_smaller_again(epochs, trained, known, first):
+    growing = GrowingImages(Shrink(), (96, 96, 3), epochs, trained, known)
+    assert growing.first_whole == first
+    assert growing.fractions == sorted(growing.fractions)
+    assert len(growing.fractions) == epochs
 
 
 def test_training_does_not_stop_early_before_it_has_seen_whole_images(images, tmp_path):
@@ -145,6 +173,14 @@ def test_losses_are_compared_among_epochs_of_one_size():
 def test_large_images_grow_by_default_for_more_epochs(settings, shape, grows, epochs):
     training = choose_defaults(make_config("features", settings), 4_000, shape).training
     assert (training.progressive_resizing, training.epochs) == (grows, epochs)
+
+
+def test_a_frozen_backbone_takes_images_of_its_size():
+    frozen = make_config("features", {"freeze": "all", "augmentation.flip": True})
+    assert not choose_defaults(frozen, 4_000, (96, 96, 3)).training.progressive_resizing
+    config = make_config("features", {"progressive_resizing": True, "freeze": "all"})
+    with pytest.raises(ConfigError, match="a backbone that learns. Received: freeze=all"):
+        choose_defaults(config, 4_000, (96, 96, 3))
 
 
 def test_only_residual_nets_take_images_of_any_size():

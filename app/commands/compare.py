@@ -17,6 +17,7 @@ from .terminal import (
     Target,
     announce,
     examples,
+    joined,
     load_tensorflow,
     named_columns,
     print_json,
@@ -91,7 +92,7 @@ def compare(
                 f"hornbill compare {quote(str(first))} {quote(str(second))}",
                 data=data,
                 input=pattern,
-                target=target,
+                target=joined(target),
                 image_column=image_column,
                 page="compare.html",
             )

@@ -16,6 +16,7 @@ from .terminal import (
     Target,
     announce,
     examples,
+    joined,
     load_tensorflow,
     named_columns,
     print_json,
@@ -81,7 +82,7 @@ def evaluate(
             suggest(
                 f"hornbill evaluate {quote(str(bundle))}",
                 data=data,
-                target=target,
+                target=joined(target),
                 image_column=image_column,
                 page="page.html",
             )

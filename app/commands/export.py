@@ -21,6 +21,7 @@ from .terminal import (
     announce,
     examples,
     import_signature,
+    joined,
     load_tensorflow,
     named_columns,
     print_json,
@@ -202,7 +203,7 @@ def export(
             columns=columns,
             task=task,
             evaluate=evaluation,
-            target=target,
+            target=joined(target),
             image_column=image_column,
             samples=samples,
             input=inputs,
@@ -212,7 +213,7 @@ def export(
         )
     for path in filter(None, (labels, samples)):
         _check_readable(path)
-    _check_evaluation(evaluation, task, target=target, image_column=image_column)
+    _check_evaluation(evaluation, task, target=joined(target), image_column=image_column)
     given = _parsed(inputs) if inputs else None
     signer = None if sign is None else import_signature().read_signer(sign)
     announce(f"exporting {source}: loading TensorFlow", quiet or as_json)

@@ -91,7 +91,7 @@ def predict(
 ) -> None:
     """Predict files: print a table or one JSON object per line, or write a file or a folder."""
     files = files or []
-    _check_files(files, pattern)
+    _check_files(files, pattern, "features.npy" if features else "predictions.csv")
     if output is not None:
         from app.batch import Job
 
@@ -139,7 +139,7 @@ def predict(
     suggest(f"hornbill predict {quote(str(bundle))} {arguments}")
 
 
-def _check_files(files: list[Path], pattern: str | None) -> None:
+def _check_files(files: list[Path], pattern: str | None, output: str) -> None:
     if bool(files) == (pattern is not None):
         raise ConfigError(
             f"Give either FILE… or --input GLOB. Received: {'both' if files else 'neither'}."
@@ -147,7 +147,7 @@ def _check_files(files: list[Path], pattern: str | None) -> None:
     if folder := next((file for file in files if file.is_dir()), None):
         raise ConfigError(
             f"Each FILE must be a file. Received: {folder}, a folder. To predict all files in it: "
-            f"--input {quote(str(folder))} --output predictions.csv."
+            f"--input {quote(str(folder))} --output {output}."
         )
 
 

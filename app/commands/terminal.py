@@ -35,23 +35,24 @@ Family = Annotated[
     ),
 ]
 Target = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        metavar="COLUMNS", help="Column of a table to predict; several are comma-separated."
+        metavar="COLUMNS",
+        help="Column of a table to predict; several are comma-separated, or given one by one.",
     ),
 ]
 Categorical = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="COLUMNS", help="Columns of numbers to treat as categories, comma-separated."
     ),
 ]
 Drop = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(metavar="COLUMNS", help="Columns to leave out, comma-separated."),
 ]
 Keep = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="COLUMNS",
         help="Columns to learn from that would be left out, such as identifiers, comma-separated.",
@@ -125,12 +126,19 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def named_columns(image_column: str | None, **given: str | None) -> dict[str, list[str] | str]:
-    """Return the settings of the options that name columns; all but one are comma-separated."""
+def joined(names: list[str] | None) -> str | None:
+    """Return what was given for an option that names columns, as one text."""
+    return ",".join(names) if names else None
+
+
+def named_columns(
+    image_column: str | None, **given: list[str] | None
+) -> dict[str, list[str] | str]:
+    """Return the settings of the options that name columns, comma-separated or one by one."""
     lists: dict[str, list[str] | str] = {
-        key: [name.strip() for name in text.split(",")]
-        for key, text in given.items()
-        if text is not None
+        key: [name.strip() for text in texts for name in text.split(",")]
+        for key, texts in given.items()
+        if texts
     }
     return lists if image_column is None else {**lists, "image_column": image_column}
 

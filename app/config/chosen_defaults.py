@@ -288,7 +288,12 @@ def _grows(config: RunConfig, shape: Sequence[int]) -> bool:
     model: Any = config.model
     training: Any = config.training
     if "progressive_resizing" not in config.given:
-        return model.backbone == "residual" and min(shape[:2]) >= LEAST_SIDE
+        is_small = min(shape[:2]) < LEAST_SIDE
+        return model.backbone == "residual" and not (is_small or model.is_frozen)
+    if training.progressive_resizing and model.is_frozen:
+        raise ConfigError(
+            "progressive_resizing applies to a backbone that learns. Received: freeze=all."
+        )
     if training.progressive_resizing and model.backbone != "residual":
         raise ConfigError(
             "progressive_resizing applies to backbone=residual only. "

@@ -81,7 +81,11 @@ def _require_every_class(found: ImageList, targets: np.ndarray) -> None:
 
 def unreadable_images(source: str, problems: Sequence[InputError], files: int) -> DataError:
     """Return the error of images that cannot be read, among `files` images."""
-    received = [str(problem).rpartition("Received: ")[2].rstrip(".") for problem in problems]
+    told = [str(problem).rpartition("Received: ") for problem in problems]
+    received = [text.rstrip(".") for _, _, text in told]
+    # What an image must be is only told with the first.
+    rule, _, _ = told[0]
+    received[0] += f" ({rule.strip(' .')})" if rule else ""
     fix = " Skip them with --set unreadable=skip." if len(problems) < files else ""
     return DataError(
         f"Every image of {source} must be readable. Received: {len(problems):,} unreadable: "

@@ -113,7 +113,10 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
         return "code"
     if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
         return "arrays" if is_array_folder(source) else "folder"
-    if suffix not in (*SUFFIXES, *_ARRAYS):
+    is_unknown = suffix not in (*SUFFIXES, *_ARRAYS)
+    if is_unknown and len(path.parts) > 1 and not os.path.exists(source):  # noqa: PTH110
+        raise DataError(f"The data source does not exist. Received: {path}.{where_looked(source)}")
+    if is_unknown:
         raise DataError(
             f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
             f"ends in {', '.join(SUFFIXES)}, {' or '.join(_ARRAYS)}. "

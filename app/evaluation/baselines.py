@@ -102,8 +102,9 @@ def describe_shortfalls(
         metric = name if has_thresholds else "accuracy"
         rivals = [(metric, "constant", f'always answering "{label}", ')]
     else:
-        what = "the mean" if dataset.task == "regression" else "how common each label is"
-        rivals = [(name, "constant", f"always answering {what} of training, ")]
+        is_value = dataset.task == "regression"
+        what = "the mean of training" if is_value else "how common each label is in training"
+        rivals = [(name, "constant", f"always answering {what}, ")]
     rivals.append((name, "linear", "the linear model's "))
     return [
         _describe_shortfall(metric_name(metric), scores[metric], rival, baselines[key][metric])

@@ -3,7 +3,8 @@
 # By the name of the figure's file, in the order of the page.
 CAPTIONS = {
     "learning_curves": "Loss and score after each epoch. If the validation loss rises while the "
-    "training loss falls, the model overfits. If both scores still rise at the end, train longer.",
+    "training loss falls, the model overfits. If both scores still rise at the end, train longer. "
+    "With progressive_resizing, epochs before the last third have smaller images in both scores.",
     "augmented_images": "Some training images, and how training steps see them. A change that "
     "would give an image another target does harm: set augmentation.* lower.",
     "training_sizes": "Score by number of training samples. If the curves are still apart and "

@@ -111,8 +111,8 @@ def describe_mcnemar(found: dict[str, Any]) -> str:
     verdict = "not due to chance" if p_value < _LEVEL else "which may be chance"
     shown = f"{p_value:.3f}" if p_value >= 0.001 else f"{p_value:.1e}"
     return (
-        f"only the first is right {found['only_first_right']:,} times, only the second "
-        f"{found['only_second_right']:,} times; p = {shown}, {verdict}"
+        f"only the first is right {counted(found['only_first_right'], 'time')}, only the second "
+        f"{counted(found['only_second_right'], 'time')}; p = {shown}, {verdict}"
     )
 
 

@@ -191,6 +191,8 @@ def _train(
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.sample_shape)
+    if team.is_writer:
+        _tell_random_features(config.model)
     seed_everything(config.seed)  # the model that is checked is the one that is trained
     model = checked_model(config, dataset, splits, own)
     # Other models are read from a file.
@@ -234,6 +236,16 @@ def _with_image_size(config: RunConfig, size: tuple[int, ...]) -> RunConfig:
     """
     reading = replace(config.reading, image_size=size)
     return replace(config, reading=reading, chosen=config.chosen | {"image_size"})
+
+
+def _tell_random_features(model: Any) -> None:
+    """Tell that layers of a backbone keep weights that were never learned."""
+    freeze = getattr(model, "freeze", "none")
+    if freeze not in ("none", "0") and not model.is_pretrained:
+        tell(
+            f"{model.backbone} has random weights, and freeze={freeze} keeps them: those layers "
+            "learn nothing. Set weights, or a backbone that was trained before."
+        )
 
 
 def _check_streamed(config: RunConfig, team: Team) -> None:

@@ -64,6 +64,8 @@ class Checkpoint(keras.callbacks.Callback):
             they are not chosen yet.
         kept: the weights to keep.
         seconds: time that the epochs of the history took.
+        first_whole: first epoch with images of full size, counted from 0; None if images do not
+            grow, or nothing is trained.
 
     Raises:
         RunError: the file cannot be read, was written with other settings, or has more epochs.
@@ -78,6 +80,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.has_ended = False
         self.compilation: Compilation | None = None
         self.seconds = Seconds()
+        self.first_whole: int | None = None
         self._config = config
         self._settings = _lasting_settings(config)
         self._pace = _pace(config)
@@ -170,6 +173,7 @@ class Checkpoint(keras.callbacks.Callback):
             read["recent"][start : start + size] for start in range(0, len(read["recent"]), size)
         ]
         self.seconds = Seconds(**state["seconds"])
+        self.first_whole = state.get("first_whole")  # earlier versions do not say
 
     def _change_pace(self, before: dict[str, Any], rate: float | None) -> None:
         """Apply the settings that have changed since the file was written, and tell so.
@@ -227,6 +231,7 @@ class Checkpoint(keras.callbacks.Callback):
             "compilation": asdict(self.compilation) if self.compilation else None,
             "best": self.kept.best,
             "seconds": asdict(self.seconds),
+            "first_whole": self.first_whole,
             "callbacks": callbacks,
         }
 

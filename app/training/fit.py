@@ -183,7 +183,8 @@ def _run_epochs(
         )
     patience = next((c for c in every if isinstance(c, keras.callbacks.EarlyStopping)), None)
     # A run that goes on knows where it stopped before; trainings on parts of the data are no runs.
-    if patience is not None and saver.path and patience.stopped_epoch + 1 == len(saver.history):
+    stopped = 0 if patience is None else patience.stopped_epoch + 1
+    if patience is not None and saver.path and stopped == len(saver.history) < epochs.stop:
         tell(
             f"Training stopped after epoch {len(saver.history)} of {epochs.stop}: "
             f"{patience.monitor} has not improved for {counted(patience.patience, 'epoch')}."
@@ -204,8 +205,9 @@ def _callbacks(
     others = [callback for callback in callbacks if not is_ours(callback)]
     growing, first_whole = [], 0
     if job.shrink is not None:
-        growing = [GrowingImages(job.shrink, job.model.inputs[0].shape[1:], training.epochs)]
-        first_whole = growing[0].first_whole
+        shape, trained = job.model.inputs[0].shape[1:], len(saver.history)
+        growing = [GrowingImages(job.shrink, shape, training.epochs, trained, saver.first_whole)]
+        saver.first_whole = first_whole = growing[0].first_whole
     changing = optimizer_callbacks(training.optimizer)
     if training.patience:
         # Losses on smaller images are others, and a net that has seen only these is not done.

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from app.system.devices import describe_devices
+from serving.errors import counted
 
 
 def describe_training(model: keras.Model, params: Mapping[str, Any]) -> str:
@@ -21,7 +22,7 @@ def describe_training(model: keras.Model, params: Mapping[str, Any]) -> str:
     _, kind = samples_per_step(model, params)
     steps = params["steps"]
     count = f"{params['samples']:,} {kind}" if "samples" in params else f"{steps:,} steps"
-    return f"{count} an epoch in {steps:,} steps, {precision} on {describe_devices()}"
+    return f"{count} an epoch in {counted(steps, 'step')}, {precision} on {describe_devices()}"
 
 
 def samples_per_step(model: keras.Model, params: Mapping[str, Any]) -> tuple[float, str]:

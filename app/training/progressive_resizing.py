@@ -4,6 +4,7 @@ The net learns coarse features first, for which small images suffice (Tan & Le, 
 2104.00298).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,13 +56,26 @@ class GrowingImages(keras.callbacks.Callback):
         layer: makes images smaller.
         shape: `(height, width, channels)` of the images.
         epochs: number of epochs of the whole training.
+        trained: number of epochs that are trained already.
+        known: the first epoch with whole images as it was planned then, counted from 0; None if
+            nothing is trained. A run that has had whole images goes on with them.
     """
 
-    def __init__(self, layer: Shrink, shape: Sequence[int], epochs: int) -> None:
+    def __init__(
+        self,
+        layer: Shrink,
+        shape: Sequence[int],
+        epochs: int,
+        trained: int = 0,
+        known: int | None = None,
+    ) -> None:
         super().__init__()
         self.layer = layer
-        whole = -(-epochs // _PARTS)
-        self.fractions = [_FRACTION] * (epochs - whole) + [1.0] * whole
+        self._trained = trained
+        smaller = epochs - math.ceil(epochs / _PARTS)
+        if known is not None and known < trained:
+            smaller = known
+        self.fractions = [_FRACTION] * smaller + [1.0] * (epochs - smaller)
         self.sides = [sides_of(shape[:2], fraction) for fraction in self.fractions]
         self.work = [height * width / (shape[0] * shape[1]) for height, width in self.sides]
 
@@ -78,12 +92,11 @@ class GrowingImages(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Tell which epochs have images of which size, unless all have the same."""
         (height, width), (last_height, last_width) = self.sides[0], self.sides[-1]
-        if self.sides[0] != self.sides[-1]:
-            smaller = self.sides.count(self.sides[0])
+        if self._trained < self.first_whole:
             tell(
-                f"Images are reduced to {height}x{width} pixels in the first {smaller} of "
-                f"{len(self.sides)} epochs (progressive_resizing), and have "
-                f"{last_height}x{last_width} in the others."
+                f"Images are reduced to {height}x{width} pixels up to epoch {self.first_whole} of "
+                f"{len(self.sides)} (progressive_resizing), and have {last_height}x{last_width} "
+                "from then on."
             )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
