@@ -5,6 +5,7 @@ import signal
 import sys
 from types import FrameType
 
+from app.system.notes import hide_notes
 from app.system.standard_streams import open_closed_streams
 
 
@@ -15,6 +16,7 @@ def main() -> None:
         SystemExit: always, with the status of `app.commands.cli.main`.
     """
     open_closed_streams()
+    hide_notes()
     # C extensions can turn a KeyboardInterrupt during their import into an ImportError.
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_default:

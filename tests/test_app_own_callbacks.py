@@ -102,6 +102,40 @@ def test_what_callbacks_add_to_the_logs_must_be_numbers(tmp_path):
         run_with(tmp_path, keras.callbacks.LambdaCallback(on_epoch_end=add))
 
 
+def test_callbacks_know_whether_more_of_a_metric_is_better(tmp_path):
+    watching = [
+        keras.callbacks.EarlyStopping("val_accuracy", patience=9),
+        keras.callbacks.ModelCheckpoint(
+            tmp_path / "best.keras", monitor="val_auc", save_best_only=True
+        ),
+    ]
+    run_with(tmp_path / "runs", *watching, epochs=2, metrics=[keras.metrics.AUC(name="auc")])
+    assert watching[0].best > 0
+    assert (tmp_path / "best.keras").is_file()
+    message = "Received: EarlyStopping in epoch 1, ValueError.*monitor=val_los"
+    with pytest.raises(OwnCodeError, match=message):
+        run_with(tmp_path / "more", keras.callbacks.EarlyStopping("val_los"))
+
+
+def test_a_training_can_be_stopped_before_its_first_epoch(tmp_path):
+    class Never(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.stop_training = True
+
+    run = run_with(tmp_path, Never())
+    assert len((run.folder / "history.csv").read_text().splitlines()) == 2
+
+
+def test_python_code_is_told_notes_by_the_log(tmp_path, caplog):
+    def compiled():
+        model = build()
+        model.compile("sgd", "mse")
+        return model
+
+    train({"epochs": 1}, tmp_path, figures=False, model=compiled, data="iris")
+    assert any("returns a compiled model" in record.message for record in caplog.records)
+
+
 def test_weights_that_a_callback_restores_at_the_end_are_kept(tmp_path):
     stop = keras.callbacks.EarlyStopping(
         "val_loss", patience=1, mode="max", restore_best_weights=True

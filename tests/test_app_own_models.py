@@ -1,5 +1,6 @@
 """Models, data, losses, metrics and callbacks of users go the whole way that families go."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -728,6 +729,29 @@ def test_a_loss_of_ones_own_gets_outputs_without_the_axis_of_members(tmp_path):
     assert shapes == {(2, 2)}
 
 
+def test_metrics_of_keras_see_probabilities_as_objects_too(code, tmp_path):
+    settings = {"metrics": ["auc", keras.metrics.AUC(name="own"), "precision"], "epochs": 2}
+    run = quick(net(code, "build"), "iris", tmp_path, **settings)
+    with (run.folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert float(row["val_own"]) == pytest.approx(float(row["val_auc"]), abs=1e-6)
+
+
+def test_a_function_may_return_a_table_whose_target_is_named(tmp_path, monkeypatch):
+    from app.commands.terminal import check_data
+
+    (tmp_path / "hornbill_frames.py").write_text(
+        "import pandas as pd\n\n\ndef frame():\n"
+        "    return pd.DataFrame({'a': range(40), 't': ['x', 'y'] * 20})\n"
+    )
+    config = make_config(
+        "softmax", {"target": "t", "epochs": 1}, data=f"{tmp_path}/hornbill_frames.py:frame"
+    )
+    check_data(config)
+    assert train(config, tmp_path, figures=False).data["samples"]["train"] > 0
+
+
 def test_a_generator_without_end_is_stopped(tmp_path):
     from app.data.own_data import write_own_data
 
@@ -1122,7 +1146,11 @@ def test_an_error_inside_a_graph_is_told_by_its_cause(tmp_path):
         ({"head": "sigmoid"}, "iris", "for labels, or two classes. Received: iris, with 3 classes"),
         ({"metrics": "auc"}, "diabetes", "Values need metrics of values.* metrics=auc, of classes"),
         ({"metrics": "accuracy"}, "diabetes", "Received: metrics=accuracy, of classes"),
-        ({"metrics": [keras.metrics.AUC(name="loss")]}, "iris", "Received: 'loss' twice"),
+        (
+            {"metrics": [keras.metrics.AUC(name="loss")]},
+            "iris",
+            "Received: 'loss', which another one has",
+        ),
         ({"class_weight": {0: 1.0, 1: 2.0}}, "iris", "Did you mean 'class_weight'"),
         ({"optimizer.lr": 0.1}, "iris", "Did you mean 'optimizer.learning_rate'"),
     ],

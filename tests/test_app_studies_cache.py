@@ -86,6 +86,7 @@ def test_every_pattern_matches_files(pattern):
 def test_the_cache_key_covers_every_module_that_a_study_imports():
     """Those that judge, draw, refuse, write files, or handle signals change no number."""
     harmless = {"app.errors", "app.reports.plotting", "app.system.arrow_types"}
+    harmless |= {"app.system.notes"}
     harmless |= {"app.system.atomic_files", "app.system.data_folders", "app.system.hidden_files"}
     harmless |= {"app.system.signals", "app.system.user_code", "app.system.user_packages"}
     harmless |= {f"app.studies.{name}" for name in DRAW_OR_JUDGE}

@@ -12,6 +12,7 @@ from app.distributed.cluster import Cluster
 from app.distributed.launching import PEER_LOST
 from app.system.atomic_files import write_json
 from app.system.child_process import end_with_parent
+from app.system.notes import hide_notes
 from app.system.signals import INTERRUPTED
 from app.system.tensorflow_import import import_tensorflow_quietly
 from serving.errors import HornbillError
@@ -25,6 +26,7 @@ def main() -> int:
     """Train as one of several processes, and return the exit status that `launching` reads."""
     payload = json.loads(sys.argv[1])
     end_with_parent(INTERRUPTED)
+    hide_notes()
     log = sys.stderr
     # Python's output goes to the console; what native libraries write goes to the log.
     sys.stdout = os.fdopen(payload["output"], "w", encoding="utf-8")

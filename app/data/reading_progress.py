@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Protocol
 
+from app.system.notes import LOG
+
 
 class ReadingObserver(Protocol):
     """Gets told about the reading and preparation of data."""
@@ -47,7 +49,9 @@ def tell_step(step: str) -> None:
 
 
 def tell(line: str) -> None:
-    """Tell the observer, if there is one, what the user should know."""
+    """Tell the observer what the user should know; without one, the log, as Python code has."""
     observer = _observer.get()
-    if observer is not None:
+    if observer is None:
+        LOG.warning("%s", line)
+    else:
         observer.note(line)

@@ -100,7 +100,8 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
     """
     path = Path(source)
     suffix = path.suffix.lower()
-    for name in () if suffix in SUFFIXES else _OF_TABLES:
+    may_be_table = suffix in SUFFIXES or is_code(source)  # a function may return a table
+    for name in () if may_be_table else _OF_TABLES:
         if value := getattr(reading, name):
             given = value if isinstance(value, str) else ",".join(value)
             raise DataError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import StudyError
+from app.system.notes import hide_notes
 from app.system.signals import defer_signals
 from app.system.tensorflow_import import import_tensorflow_quietly
 from app.system.threads import share_of_threads
@@ -35,6 +36,7 @@ _events: "SimpleQueue[tuple[str, tuple[Any, ...]] | None]"
 
 def _import_and_run(*arguments: Any) -> Result:
     import_tensorflow_quietly()
+    hide_notes()
     return run_study(*arguments)
 
 

@@ -144,7 +144,7 @@ def extra_metrics(
     for name in config.metrics:
         if task != "regression" and name.lower() in _SHOWN_ANYWAY:
             continue
-        taken = {"loss", *_METRICS.values(), *(metric.name for metric in found)}
+        taken = {"loss", _METRICS[task], *(metric.name for metric in found)}
         metric = own_metric(name, output.activation, taken)
         if task == "regression" and not is_reference(name) and _is_of_classes(metric):
             raise ConfigError(
@@ -152,7 +152,8 @@ def extra_metrics(
             )
         if metric.name in taken:
             raise ConfigError(
-                f"Each of metrics must have a name of its own. Received: {metric.name!r} twice."
+                "Each of metrics must have a name of its own. Received: "
+                f"{metric.name!r}, which another one has, or the one that is shown anyway."
             )
         try_out(name, "metrics", lambda *both, m=metric: m(*both), output.units)
         metric.reset_state()

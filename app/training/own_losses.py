@@ -65,6 +65,8 @@ class MetricAround(keras.metrics.Metric):
     def __init__(self, metric: keras.metrics.Metric) -> None:
         super().__init__(name=metric.name)
         self._metric = metric
+        if hasattr(metric, "_direction"):  # tells callbacks whether more of it is better
+            self._direction = metric._direction
 
     def result(self) -> Any:
         """Return the metric."""
@@ -132,8 +134,8 @@ def own_metric(
 ) -> keras.metrics.Metric:
     """Return a metric of Keras by its name, or a user's metric by a reference.
 
-    A metric of Keras by its name sees probabilities, also for a model that returns logits; a user's
-    sees what the model returns.
+    A metric of Keras sees probabilities, also for a model that returns logits, unless it is made
+    for these; a user's sees what the model returns.
 
     Args:
         name: the setting.
@@ -152,6 +154,8 @@ def own_metric(
     metric = _instance(name, "metrics", keras.metrics.Metric)
     if not isinstance(metric, keras.metrics.Metric):
         metric = keras.metrics.MeanMetricWrapper(metric, _name_of(metric, "metric", taken))
+    elif _is_of_keras(metric) and activation and not getattr(metric, "from_logits", False):
+        return _OwnMetric(metric, activation, _is_sparse(metric))
     return _OwnMetric(metric, "", True) if _is_sparse(metric) else metric
 
 
@@ -261,6 +265,12 @@ def _class_of(module: Any, name: str) -> Any:
 
 def _takes(kind: Any, argument: str) -> bool:
     return argument in inspect.signature(kind).parameters
+
+
+def _is_of_keras(metric: keras.metrics.Metric) -> bool:
+    """Return whether Keras has written what a metric computes."""
+    is_wrapped = type(metric) is keras.metrics.MeanMetricWrapper  # around a user's function
+    return type(metric).__module__.startswith("keras.") and not is_wrapped
 
 
 def _is_sparse(thing: Any) -> bool:

@@ -347,8 +347,19 @@ def own_layers(family: str) -> Iterator[None]:
         raise ConfigError(
             f"Keras must be able to save and load the model of {shown_name(family)}: "
             f"{one_line(text):.200}. Its layers need get_config, and classes must be in the module "
-            f"of the function.{reason}"
+            "of the function by their name, or be registered with "
+            f"keras.saving.register_keras_serializable.{_of_a_script(family)}{reason}"
         ) from None
+
+
+def _of_a_script(family: str) -> str:
+    """Return what to do about a model that is in the script which trained it."""
+    if not family.startswith("__main__:"):
+        return ""
+    return (
+        " It is in the script that trained it: move it to a module of its own and train again, or "
+        "call app.bundles.export_run in the script."
+    )
 
 
 def own_net(model: keras.Model) -> keras.Model | None:

@@ -11,6 +11,7 @@ from app.config.training_config import TrainingConfig
 from app.errors import ConfigError
 from app.system.atomic_files import atomic_write
 from app.system.user_code import is_object, load_object, named_objects, pass_object
+from serving.errors import one_line
 
 OBJECTS = "objects.json"
 # Arguments of all losses and metrics, which configurations of Keras may lack.
@@ -52,16 +53,21 @@ def read_objects(folder: Path) -> None:
             thing = keras.saving.deserialize_keras_object(config, custom_objects=known)
         except Exception as error:  # whatever Keras or a constructor raises
             raise ConfigError(
-                f"Losses and metrics must be made again from {path}. Received: {name}: {error}"
+                f"Losses and metrics must be made again from {path}. "
+                f"Received: {name}: {one_line(error):.200}"
             ) from None
         pass_object(name, thing)
 
 
 def _has_whole_config(thing: Any) -> bool:
     """Return whether the configuration of a Keras object has all arguments of its constructor."""
-    if not isinstance(thing, keras.losses.Loss | keras.metrics.Metric):
+    is_function = type(thing) is keras.metrics.MeanMetricWrapper
+    if not isinstance(thing, keras.losses.Loss | keras.metrics.Metric) or is_function:
         return False
+    config = thing.get_config()
+    if type(thing).__module__.startswith("keras."):  # their configurations lack hardly anything
+        return not getattr(thing, "from_logits", False) or "from_logits" in config
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(type(thing)).parameters.values()
     wanted = {each.name for each in parameters if each.kind not in kinds} - _OF_EVERY
-    return wanted <= set(thing.get_config())
+    return wanted <= set(config)

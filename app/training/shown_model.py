@@ -17,10 +17,7 @@ class FollowStop(keras.callbacks.Callback):
     def __init__(self, shown: keras.Model) -> None:
         super().__init__()
         self._shown = shown
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Begin."""
-        self._shown.stop_training = False
+        shown.stop_training = False
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Look after a step."""
@@ -49,6 +46,8 @@ def shown_to(
     """
     for callback in callbacks:
         callback.set_model = _setter(callback, shown)
+        if hasattr(callback, "_set_monitor_op"):
+            callback._set_monitor_op = _judge(callback, trained)
     lent: dict[str, Any] = {"optimizer": trained.optimizer}
     if hasattr(trained, "jax_state_sync"):
         lent["jax_state_sync"] = _syncing(trained, shown)
@@ -64,6 +63,23 @@ def shown_to(
             setattr(shown, name, value)
         for callback in callbacks:
             del callback.set_model
+            vars(callback).pop("_set_monitor_op", None)
+
+
+def _judge(callback: Any, trained: keras.Model) -> Any:
+    """Return a function with which Keras finds out whether more of what is monitored is better.
+
+    The metrics of `trained` tell it.
+    """
+
+    def judge(self: Any = callback) -> None:  # by `self`, errors are blamed on a callback
+        shown, self._model = self._model, trained
+        try:
+            type(self)._set_monitor_op(self)
+        finally:
+            self._model = shown
+
+    return judge
 
 
 def _syncing(*models: Any) -> Any:

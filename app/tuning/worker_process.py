@@ -8,6 +8,7 @@ import json
 import os
 import sys
 
+from app.system.notes import hide_notes
 from app.system.signals import INTERRUPTED
 from app.system.tensorflow_import import import_tensorflow_quietly
 from serving.errors import HornbillError
@@ -19,6 +20,7 @@ PROGRAM = (sys.executable, "-m", "app.tuning.worker_process")
 def main() -> int:
     """Run trials of the search that `HORNBILL_STUDY` describes; return the exit status."""
     import_tensorflow_quietly()
+    hide_notes()
     from .storage import StudyLocation  # noqa: PLC0415 - imports TensorFlow, which would print
     from .trial_loop import work  # noqa: PLC0415
 

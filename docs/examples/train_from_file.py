@@ -1,7 +1,4 @@
-"""Fine-tunes a .keras file on other classes: python docs/examples/train_from_file.py net.keras.
-
-With the same classes, no function is needed: hornbill train net.keras --data more_digits
-"""
+"""Fine-tunes a .keras file on other classes: python docs/examples/train_from_file.py net.keras."""
 
 import sys
 
@@ -20,7 +17,8 @@ def with_new_head(num_classes: int) -> keras.Model:
     """Return the model of the file with its layers frozen, up to a new last layer."""
     base = keras.saving.load_model(sys.argv[1], compile=False)
     base.trainable = False
-    return keras.Model(base.inputs, keras.layers.Dense(num_classes)(base.layers[-1].input))
+    head = keras.layers.Dense(num_classes, name="head")
+    return keras.Model(base.inputs, head(base.layers[-1].input))
 
 
 if __name__ == "__main__":
