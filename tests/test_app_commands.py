@@ -56,6 +56,14 @@ MISTAKES = {
         ["train", "features", "--data", "rows.csv", "--target", "knid"],
         "must have the column 'knid'. Received: 'size', 'kind'. Did you mean 'kind'",
     ),
+    "a script of data that is not there": (
+        ["train", "features", "--data", "nofile.py:rows", "--target", "kind"],
+        "data must be in a file that exists. Received: nofile.py:rows",
+    ),
+    "a script of a loss that is not there": (
+        ["train", "softmax", "--data", "iris", "--set", "loss=nofile.py:loss"],
+        "loss must be in a file that exists. Received: ",
+    ),
     "the second of two targets": (
         ["train", "features", "--data", "rows.csv", "--target", "kind", "--target", "knid"],
         "must have the column 'knid'. Received: 'size', 'kind'. Did you mean 'kind'",

@@ -738,6 +738,20 @@ def test_metrics_of_keras_see_probabilities_as_objects_too(code, tmp_path):
         assert float(row["val_own"]) == pytest.approx(float(row["val_auc"]), abs=1e-6)
 
 
+def test_a_pipeline_of_other_lengths_is_told(code, tmp_path):
+    lengths = iter([90, 90, 40, 40, 40, 40])
+
+    def some():
+        for place in ORDER[: next(lengths)]:
+            yield X[place].astype("float32"), Y[place]
+
+    spec = (tf.TensorSpec((4,), tf.float32), tf.TensorSpec((), tf.int64))
+    train_part = tf.data.Dataset.from_generator(some, output_signature=spec).batch(10)
+    message = r"as many batches in each epoch, 9 as counted before the first. Received: 4 in epoch"
+    with pytest.raises(OwnCodeError, match=message):
+        quick(net(code, "build"), parts(train=train_part), tmp_path, epochs=4)
+
+
 def test_a_function_may_return_a_table_whose_target_is_named(tmp_path, monkeypatch):
     from app.commands.terminal import check_data
 

@@ -148,16 +148,17 @@ def check_data(config: Any) -> None:
 
     Raises:
         DataError: see `app.data.source_kinds.check_source`; or several columns are classes.
-        ConfigError: a file of weights, or of a model of your own, does not exist; or such a model
-            has no data.
+        ConfigError: a file of weights or code, or of a model of your own, does not exist; or such a
+            model has no data.
     """
     from app.config.families import family_named, is_own_model, task_of
-    from app.config.weight_files import check_weight_files
+    from app.config.weight_files import check_code_files, check_weight_files
     from app.data.source_kinds import check_source
 
     family = family_named(config.family)
     family.check_file(config.data)
     check_weight_files(config)
+    check_code_files(config)
     check_source(config.data, config.reading, family)
     if len(config.reading.target) > 1 and not is_own_model(config.family):
         from app.data.targets import task_of_targets

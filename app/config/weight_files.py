@@ -1,8 +1,10 @@
-"""Checks the files of weights that a configuration names. It imports nothing heavy."""
+"""Checks the files of weights and of code that a configuration names. It imports nothing heavy."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import ConfigError
+from app.system.user_code import is_reference
 from models.config.features import MODEL_SUFFIX, WEIGHTS_SUFFIX
 
 from .run_config import RunConfig, flat_config
@@ -19,3 +21,19 @@ def check_weight_files(config: RunConfig) -> None:
         file = settings.get(key, "")
         if file.endswith((MODEL_SUFFIX, WEIGHTS_SUFFIX)) and not Path(file).is_file():
             raise ConfigError(f"{key} must be a file that exists. Received: {file}.")
+
+
+def check_code_files(config: RunConfig) -> None:
+    """Require the Python files that a configuration names. They are not imported.
+
+    Raises:
+        ConfigError: one does not exist.
+    """
+    training = config.training
+    named: dict[str, Sequence[str]] = {"data": (config.data,), "loss": (training.loss,)}
+    named |= {"metrics": training.metrics, "callbacks": training.callbacks}
+    for key, references in named.items():
+        for reference in filter(is_reference, references):
+            place = reference.rpartition(":")[0]
+            if place.endswith(".py") and not Path(place).is_file():
+                raise ConfigError(f"{key} must be in a file that exists. Received: {reference}.")

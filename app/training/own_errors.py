@@ -1,6 +1,7 @@
 """Errors that code of users raises while a model is trained, in one line."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,11 @@ from app.config.run_config import RunConfig
 from app.errors import OwnCodeError
 from app.system.user_code import describe_error, is_reference, shown_name
 from serving.errors import HornbillError
+
+# What TensorFlow says of a pipeline that ends elsewhere than it did when it was counted.
+_OTHER_COUNTS = re.compile(
+    r"expected to contain (\d+) elements? but contained (?:only|at least) (\d+)"
+)
 
 
 @contextlib.contextmanager
@@ -48,6 +54,11 @@ def naming_own_code(
             name = type(callback).__name__
             raise OwnCodeError(
                 f"A callback must not raise. Received: {name} {when}, {describe_error(error)}"
+            ) from error
+        if is_streamed and (counts := _OTHER_COUNTS.search(str(error))):
+            raise OwnCodeError(
+                f"train must have as many batches in each epoch, {counts[1]} as counted before the "
+                f"first. Received: {counts[2]} {when}."
             ) from error
         code = _own_code(config, is_streamed)
         if not code:

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -182,6 +183,10 @@ def builder_of(family: str) -> Builder:
 def _read_file(path: Path) -> keras.Model:
     if not path.is_file():
         raise ConfigError(f"The model must be a file that exists. Received: {path}.")
+    if not zipfile.is_zipfile(path):  # Keras would say that it is not there
+        raise ConfigError(
+            f"The model must be a .keras file that Keras has saved. Received: {path}, another file."
+        )
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras, zipfile and h5py each raise their own
