@@ -1,8 +1,8 @@
-"""What Python code is told about its data and training: the log of the name `hornbill`."""
+"""What Python code is told about its data and training: the log `hornbill.notes`."""
 
 import logging
 
-LOG = logging.getLogger("hornbill")
+LOG = logging.getLogger("hornbill.notes")
 
 
 def hide_notes() -> None:
