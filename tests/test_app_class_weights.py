@@ -219,7 +219,15 @@ class Undivided(keras.layers.Layer):
         return 1.0 * x
 
 
-@pytest.mark.parametrize("ends", ["without a bias", "in a layer of its own", "in one unit"])
+@pytest.mark.parametrize(
+    "ends",
+    [
+        "without a bias",
+        "in one unit",
+        # In short: that in one unit.
+        pytest.param("in a layer of its own", marks=pytest.mark.slow),
+    ],
+)
 def test_probabilities_of_any_last_layer_are_those_of_the_data(ends, weighted, tmp_path):
     inputs = keras.Input((2,))
     x = keras.layers.Normalization()(inputs)

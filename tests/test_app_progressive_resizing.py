@@ -72,6 +72,8 @@ def test_an_interrupted_run_goes_on_at_the_size_of_its_epoch(images, uninterrupt
     assert run.metrics == uninterrupted[0].metrics
 
 
+# In short: test_images_do_not_become_smaller_again.
+@pytest.mark.slow
 def test_a_run_that_has_had_whole_images_goes_on_with_them(uninterrupted, tmp_path):
     folder = shutil.copytree(uninterrupted[0].folder, tmp_path / "run")
     notes = Notes()
