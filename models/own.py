@@ -118,7 +118,7 @@ def add_head(
         named["features"] = keras.layers.Identity(name="features", dtype="float32")(
             outputs["features"]
         )
-    taken_names = {*named, net.name, RAW_OUTPUTS, "second_class", "unit"} & set(shapes)
+    taken_names = {*named, net.name, RAW_OUTPUTS} & set(shapes)
     if rows is None and taken_names:
         raise OwnModelError(
             "An input must not have the name of an output, or of the model. "

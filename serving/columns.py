@@ -7,6 +7,7 @@ only numpy.
 
 import datetime
 import decimal
+import math
 import numbers
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -304,8 +305,9 @@ def plain_text(text: str) -> str:
     if text.lower() in ("true", "false"):
         return text.lower()
     # numpy writes 1e+06 for what Python writes as 1000000.0
-    is_written = _NUMBER.fullmatch(text) and (str(float(text)) == text or "e+" in text)
-    return (cell_text(float(text)) or "") if is_written else text
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    is_written = math.isfinite(number) and (str(number) == text or "e+" in text)
+    return (cell_text(number) or "") if is_written else text
 
 
 def _rule(column: RawColumn) -> str:
@@ -350,8 +352,7 @@ def _text_reader(column: RawColumn) -> Callable[[Any], str | None]:
         return cell_text
 
     def read(cell: Any) -> str | None:
-        text = cell_text(cell)
-        return None if text is None else plain_text(text)
+        return plain_text(cell) if isinstance(cell, str) else cell_text(cell)
 
     return read
 

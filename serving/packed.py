@@ -147,17 +147,16 @@ def publish(version: Path, output: Path) -> Path:
         raise ManifestError(
             f"A version is never overwritten. Received: {model / version.name}, which exists."
         )
-    shared = (CONFIG, LABELS)
-    for name in shared:
-        before = model / name
-        if before.exists() and before.read_bytes() != (version.parent / name).read_bytes():
+    others = version_numbers(model)
+    for name in (CONFIG, LABELS):
+        before, own = model / name, version.parent / name
+        if not others or not before.exists():
+            own.replace(before)
+        elif before.read_bytes() != own.read_bytes():
             raise ManifestError(
                 "All versions of a model must have the same inputs, outputs and labels. "
                 f"Received: another {name} than that of {model}."
             )
-    if not version_numbers(model):
-        for name in shared:
-            (version.parent / name).replace(model / name)
     version.rename(model / version.name)
     return model / version.name
 

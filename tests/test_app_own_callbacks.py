@@ -117,6 +117,16 @@ def test_callbacks_know_whether_more_of_a_metric_is_better(tmp_path):
         run_with(tmp_path / "more", keras.callbacks.EarlyStopping("val_los"))
 
 
+def test_who_has_stopped_a_training_is_told_truly(tmp_path):
+    def stop(epoch, logs):
+        looks.model.stop_training = True
+
+    looks, notes = keras.callbacks.LambdaCallback(on_epoch_end=stop), Notes()
+    with observed_reading(notes):
+        run_with(tmp_path, looks, epochs=9, patience=5)
+    assert not [line for line in notes.lines if line.startswith("Training stopped")]
+
+
 def test_a_training_can_be_stopped_before_its_first_epoch(tmp_path):
     class Never(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):

@@ -692,6 +692,26 @@ class Scaled(keras.losses.Loss):
         return self.factor * keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
 
 
+class Focal(keras.losses.Loss):
+    """A loss that Keras cannot make again, since its constructor takes no name."""
+
+    def __init__(self, gamma=2.0):
+        super().__init__()
+        self.gamma = gamma
+
+    def get_config(self):
+        return {**super().get_config(), "gamma": {self.gamma}}
+
+    def call(self, targets, outputs):
+        return keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
+
+
+def test_an_object_that_cannot_be_kept_trains_and_goes_on_in_its_process(code, tmp_path):
+    run = quick(net(code, "build"), "iris", tmp_path, epochs=1, loss=Focal())
+    assert not (run.folder / "objects.json").exists()
+    assert resume(run.folder, settings={"epochs": 2}).is_finished
+
+
 def test_an_object_of_another_process_is_refused_rather_than_made_anew(code, tmp_path):
     from app.system import user_code
 

@@ -144,8 +144,6 @@ def test_pulling_again_changes_nothing_and_another_version_is_never_overwritten(
         ("1/model.onnx", b"cut off"),
         ("1/model.onnx", None),
         ("1/notes.txt", b"not listed"),
-        ("labels.txt", b"other"),
-        ("config.pbtxt", None),
     ],
 )
 def test_pulling_what_is_there_but_damaged_is_an_error(layout, tmp_path, name, content):
@@ -156,6 +154,17 @@ def test_pulling_what_is_there_but_damaged_is_an_error(layout, tmp_path, name, c
         path.write_bytes(content)
     with pytest.raises(ManifestError, match=rf"{path.name}.* Remove {folder} and pull again\."):
         pull(f"oci:{layout}", tmp_path)
+
+
+def test_what_versions_share_may_be_edited_and_is_restored_if_it_is_lost(layout, tmp_path):
+    folder = pull(f"oci:{layout}", tmp_path).folder
+    config, labels = folder.parent / "config.pbtxt", folder.parent / "labels.txt"
+    edited = config.read_text() + "instance_group [{ count: 2 }]\n"
+    config.write_text(edited)
+    content = labels.read_bytes()
+    labels.unlink()
+    assert pull(f"oci:{layout}", tmp_path).folder == folder
+    assert (config.read_text(), labels.read_bytes()) == (edited, content)
 
 
 @pytest.mark.parametrize("kind", ["registry", "layout"])

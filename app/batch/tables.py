@@ -73,7 +73,8 @@ def _to_rows(
     path: str, start: int, batch: pa.RecordBatch, manifest: Manifest, key: str | None
 ) -> Rows:
     ids = row_ids(path, range(start, start + len(batch)))
-    cells = {name: _cells(batch.column(name)) for name in _needed(manifest)}
+    texts = {column.name for column in row_format(manifest).columns if column.kind == "text"}
+    cells = {name: _cells(batch.column(name), name in texts) for name in _needed(manifest)}
     rows = read_row_inputs(manifest, cells, lambda row: f" in row {start + row} of {path}")
     reasons = rows.problems
     if key is not None:
@@ -84,11 +85,12 @@ def _to_rows(
     return set_aside(Rows(ids, rows.inputs), reasons)
 
 
-def _cells(array: pa.Array) -> Cells:
+def _cells(array: pa.Array, are_texts: bool) -> Cells:
     """Return the values of a column: numbers with NaN for null, or a list with None for null."""
     is_float = pa.types.is_floating(array.type)
-    # Large whole numbers beside null would be rounded as float64.
-    if is_float or (pa.types.is_integer(array.type) and not array.null_count):
+    # Large whole numbers beside null are rounded as float64, which would change a text.
+    is_exact = not are_texts or not array.null_count
+    if is_float or (pa.types.is_integer(array.type) and is_exact):
         numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
         return numbers
     return arrow_values(array)

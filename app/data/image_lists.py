@@ -96,7 +96,7 @@ def list_image_folder(folder: Path) -> ImageList:
 
 
 def check_image_folder(folder: Path) -> dict[str, list[Path]]:
-    """Return the folders of the classes of each split, by its name, without listing their files.
+    """Return the folders of the classes of each split, by its name.
 
     Raises:
         DataError: see `list_image_folder`.
@@ -179,7 +179,7 @@ def _has_files(folder: Path) -> bool:
     """
     folders, has_image = [], False
     for entry in _entries(folder):
-        if os.path.isdir(entry):  # noqa: PTH112 - false for a link to itself, where others raise
+        if _is_folder(entry):
             folders.append(entry.name)
         else:
             has_image = has_image or not _is_other(entry.name)
@@ -192,6 +192,13 @@ def _has_files(folder: Path) -> bool:
             f"Received: {folder / min(folders)}. {fix}"
         )
     return has_image
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()  # which the listing of a folder tells without looking at the file
+    except OSError:  # a link to itself
+        return False
 
 
 def _is_other(name: str) -> bool:

@@ -241,7 +241,7 @@ def _with_image_size(config: RunConfig, size: tuple[int, ...]) -> RunConfig:
 def _tell_random_features(model: Any) -> None:
     """Tell that layers of a backbone keep weights that were never learned."""
     freeze = getattr(model, "freeze", "none")
-    if freeze not in ("none", "0") and not model.is_pretrained:
+    if freeze not in ("none", "0") and model.backbone != "mlp" and not model.is_pretrained:
         tell(
             f"{model.backbone} has random weights, and freeze={freeze} keeps them: those layers "
             "learn nothing. Set weights, or a backbone that was trained before."

@@ -122,6 +122,9 @@ def pull(image: str, output: Path) -> HandedOn:
         version = read_layer(path, workplace)
         there = output / version.parent.name / version.name
         if _is_same(there, version):
+            for own in filter(Path.is_file, version.parent.iterdir()):  # that all versions share
+                if not (there.parent / own.name).exists():
+                    shutil.copyfile(own, there.parent / own.name)
             return HandedOn(where, digest, there)
         return HandedOn(where, digest, publish(version, output))
 
@@ -155,7 +158,9 @@ def _is_same(there: Path, version: Path) -> bool:
     try:
         check_names(there)
         for name, content in files_to_pack(there, read_manifest(there)):
-            if (path := there.parent.parent / name).read_bytes() != content:
+            path = there.parent.parent / name
+            # What versions share may be edited, such as Triton's configuration.
+            if path.is_relative_to(there) and path.read_bytes() != content:
                 raise ManifestError(f"{path} must be as it was pulled. Received: another content.")
     except (ManifestError, OSError) as error:
         raise ManifestError(f"{one_line(error)} Remove {there} and pull again.") from None

@@ -68,6 +68,11 @@ def pass_object(reference: str, thing: Any) -> None:
     _PASSED[reference] = thing
 
 
+def is_passed(reference: str) -> bool:
+    """Return whether a reference names an object that Python code has passed in this process."""
+    return reference in _PASSED
+
+
 def is_object(reference: Any) -> bool:
     """Return whether a reference names an object, rather than a function or class of a module."""
     return is_reference(reference) and "#" in reference

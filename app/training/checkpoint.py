@@ -110,6 +110,8 @@ class Checkpoint(keras.callbacks.Callback):
         _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
         state = self._read["state"]
         for name, callback in self._others.items():  # early stopping may be new
+            if f"{name} 2" in self._others and f"{name} 2" not in state["callbacks"]:
+                continue  # a checkpoint of an earlier version, with the state of the last only
             vars(callback).update(state["callbacks"].get(name, {}))
             if best := self._read.get(_best_of(name)):
                 callback.best_weights = best

@@ -183,8 +183,8 @@ def _run_epochs(
         )
     patience = next((c for c in every if isinstance(c, keras.callbacks.EarlyStopping)), None)
     # A run that goes on knows where it stopped before; trainings on parts of the data are no runs.
-    stopped = 0 if patience is None else patience.stopped_epoch + 1
-    if patience is not None and saver.path and stopped == len(saver.history) < epochs.stop:
+    stopped = 0 if patience is None else patience.stopped_epoch  # counted from 0; never the first
+    if patience is not None and saver.path and 0 < stopped == len(saver.history) - 1 < epochs[-1]:
         tell(
             f"Training stopped after epoch {len(saver.history)} of {epochs.stop}: "
             f"{patience.monitor} has not improved for {counted(patience.patience, 'epoch')}."

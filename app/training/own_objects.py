@@ -10,7 +10,7 @@ import keras
 from app.config.training_config import TrainingConfig
 from app.errors import ConfigError
 from app.system.atomic_files import atomic_write
-from app.system.user_code import is_object, load_object, named_objects, pass_object
+from app.system.user_code import is_object, is_passed, load_object, named_objects, pass_object
 from serving.errors import one_line
 
 OBJECTS = "objects.json"
@@ -25,12 +25,8 @@ def write_objects(config: TrainingConfig, folder: Path) -> None:
         OSError: the file cannot be written.
     """
     references = [name for name in (config.loss, *config.metrics) if is_object(name)]
-    found = {name: load_object(name, "loss or metric") for name in references}
-    kept = {
-        name: keras.saving.serialize_keras_object(thing)
-        for name, thing in found.items()
-        if _has_whole_config(thing)
-    }
+    found = {name: _serialized(load_object(name, "loss or metric")) for name in references}
+    kept = {name: config for name, config in found.items() if config is not None}
     if kept:
         atomic_write(folder / OBJECTS, json.dumps(kept, indent=2))
 
@@ -45,6 +41,8 @@ def read_objects(folder: Path) -> None:
     if not path.is_file():
         return
     for name, config in json.loads(path.read_text("utf-8")).items():
+        if is_passed(name):
+            continue
         try:
             known = named_objects(name)
         except ConfigError:  # of Keras itself, or of a script that is not there
@@ -57,6 +55,19 @@ def read_objects(folder: Path) -> None:
                 f"Received: {name}: {one_line(error):.200}"
             ) from None
         pass_object(name, thing)
+
+
+def _serialized(thing: Any) -> Any:
+    """Return the configuration from which Keras makes an object again; None if it cannot."""
+    if not _has_whole_config(thing):
+        return None
+    try:
+        config = json.loads(json.dumps(keras.saving.serialize_keras_object(thing)))
+        known = {type(thing).__name__: type(thing)}
+        again: Any = keras.saving.deserialize_keras_object(config, custom_objects=known)
+    except Exception:  # whatever a user's class raises
+        return None
+    return config if again.get_config() == thing.get_config() else None
 
 
 def _has_whole_config(thing: Any) -> bool:

@@ -233,6 +233,8 @@ class Bodies:
             awaited.start = math.inf
             most = self._needed(self._max_bytes, encoding) - awaited.room
             awaited.room += await self._room.grow(more, most)
+            if awaited.room >= self._needed(self._max_bytes, encoding):
+                awaited.length = self._max_bytes  # it must keep the pace of what it holds
             awaited.start = time.monotonic() - seconds
 
     def _needed(self, length: int, encoding: str | None) -> int:
