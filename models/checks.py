@@ -1,7 +1,7 @@
 """Checks of configuration values. Each error names the value and what would be right."""
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
@@ -9,6 +9,13 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     # At difflib's own 0.6, "bayes" would be taken for "cmaes".
     close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.65)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    """Return whether an array has the sizes that are wanted; None stands for any size."""
+    return len(shape) == len(wanted) and all(
+        size in (None, own) for own, size in zip(shape, wanted, strict=True)
+    )
 
 
 def check_choice(name: str, value: str, choices: Collection[str]) -> None:

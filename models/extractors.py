@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from .backbones import WHITEN, one_line
+from .checks import fits
 from .errors import BackboneError
 from .rows import FillMissing
 
@@ -98,9 +99,9 @@ def features_of_images(image: Any, path: str) -> Any:
     x, shape = image, tuple(image.shape[1:])
     if taken == [shape[:2]] and shape[2] == 1:
         x = keras.layers.Reshape(shape[:2], name="one_channel")(x)
-    elif len(taken) == 1 and _fits((*shape[:2], 3), taken[0]) and shape[2] == 1:
+    elif len(taken) == 1 and fits((*shape[:2], 3), taken[0]) and shape[2] == 1:
         x = keras.layers.Concatenate(name="three_channels")([x, x, x])
-    elif len(taken) != 1 or not _fits(shape, taken[0]):
+    elif len(taken) != 1 or not fits(shape, taken[0]):
         described = " and ".join(str(each) for each in taken)
         raise BackboneError(
             "The images must have the shape that the backbone takes. "
@@ -109,12 +110,6 @@ def features_of_images(image: Any, path: str) -> Any:
         )
     is_float = extractor.inputs[0].dtype != "uint8"
     return extractor(keras.layers.Rescaling(1.0, name="levels")(x) if is_float else x)
-
-
-def _fits(shape: tuple[int, ...], taken: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(taken) and all(
-        wanted in (size, None) for size, wanted in zip(shape, taken, strict=True)
-    )
 
 
 def _shape_advice(shape: tuple[int, ...], taken: list[tuple[int | None, ...]]) -> str:

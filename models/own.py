@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from .checks import fits
 from .columns import encode_columns
 from .config import ColumnsConfig, OwnModelConfig, RowsConfig
 from .config.own import RAW_OUTPUTS
@@ -212,7 +213,7 @@ def _in_form(name: str, tensor: Any, wanted: Any, given: Mapping[str, Any]) -> A
         tensor = keras.layers.Reshape(own, name="without_channel")(tensor)
     elif shape != own and (*shape, 1) == own:
         tensor = keras.layers.Reshape(own, name="channel")(tensor)
-    elif not _fits(shape, own):
+    elif not fits(shape, own):
         raise OwnModelError(
             f"The model must take what the data holds: {_shown(given)}. "
             f"Received: a model with the input {wanted.dtype} {tuple(wanted.shape)}."
@@ -224,12 +225,6 @@ def _in_form(name: str, tensor: Any, wanted: Any, given: Mapping[str, Any]) -> A
             f"Received: a model with the input {name} of {wanted.dtype}."
         )
     return tensor if tensor.dtype == wanted.dtype else keras.ops.cast(tensor, wanted.dtype)
-
-
-def _fits(shape: tuple[Any, ...], own: tuple[Any, ...]) -> bool:
-    return len(shape) == len(own) and all(
-        wanted in (None, size) for size, wanted in zip(shape, own, strict=True)
-    )
 
 
 def _shown(tensors: Mapping[str, Any]) -> str:

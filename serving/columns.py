@@ -12,6 +12,7 @@ import numbers
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -213,12 +214,11 @@ def read_column(
         `(cells,)` of strings for texts, empty where one is missing; otherwise float64
         `(cells, len(column.columns))`, NaN where one is missing.
     """
+    given = tuple(missing)
     if column.kind == "number" and isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
-        return _read_numbers(cells, missing)
+        return _read_numbers(cells, given)
     read, empty = _READERS[column.kind](column), "" if column.kind == "text" else None
-    marks = with_plain(missing)
-    typed_marks = marks - MISSING_NUMBERS - {""}  # which no value has
-    marks |= {""} | (MISSING_NUMBERS if column.kind in ("number", "date") else set())
+    marks, typed_marks = _marks(column.kind, given)
     known: dict[str, Any] = {}
     values: list[Any] = []
     wrong = []
@@ -240,14 +240,29 @@ def read_column(
     return _to_array(column, values), wrong
 
 
-def _read_numbers(cells: np.ndarray, missing: Iterable[str]) -> tuple[np.ndarray, list[int]]:
+@cache  # each column of each request has the marks of its table
+def _marks(kind: str, missing: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the texts that mark a missing value, in cells that are texts and in others."""
+    marks = with_plain(missing)
+    of_kind = MISSING_NUMBERS if kind in ("number", "date") else frozenset()
+    # A value with a type is never written like the marks that are left out.
+    return frozenset({"", *marks, *of_kind}), frozenset(marks - MISSING_NUMBERS - {""})
+
+
+@cache
+def _marking_numbers(missing: tuple[str, ...]) -> tuple[float, ...]:
+    return tuple(float(mark) for mark in missing if _NUMBER.fullmatch(mark))
+
+
+def _read_numbers(cells: np.ndarray, missing: tuple[str, ...]) -> tuple[np.ndarray, list[int]]:
     """Read an array of numbers as `read_column` does."""
     found = cells.astype(np.float64)
-    marks = np.array([float(mark) for mark in missing if _NUMBER.fullmatch(mark)])
-    if cells.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # as the cells of float16 are that hold such a mark
-            marks = marks.astype(cells.dtype)  # 0.1 is another number in float32
-    found[np.isin(found, marks)] = np.nan
+    if numbers := _marking_numbers(missing):
+        marks = np.array(numbers)
+        if cells.dtype.kind == "f":
+            with np.errstate(over="ignore"):  # as the cells of float16 are that hold such a mark
+                marks = marks.astype(cells.dtype)  # 0.1 is another number in float32
+        found[np.isin(found, marks)] = np.nan
     wrong = np.flatnonzero(np.abs(found) > LARGEST).tolist()
     found[wrong] = np.nan
     return found[:, np.newaxis], wrong

@@ -22,7 +22,7 @@ from app.evaluation.scaling import Scaling
 from app.evaluation.thresholds import check_rule, is_default
 from export.functional import as_functional
 from export.tensor_names import input_names, output_names
-from models.heads import scale_logits
+from models.heads import scale_logits, scale_probabilities
 from serving.decisions import WEIGHTED
 from serving.manifest import Baseline, Calibration, RejectOption
 
@@ -90,6 +90,25 @@ def scale_last_layer(
     functional = as_functional(model, inputs)
     tensor = functional.outputs[output_names(functional, input_names(functional)).index(output)]
     scale_logits(keras.Model(functional.input, {output: tensor}), output, temperature, bias)
+
+
+def scaled(
+    model: keras.Model, output: str, temperature: float, bias: Sequence[float], are_classes: bool
+) -> keras.Model:
+    """Return a model with scaled logits: in the weights of its last layer, where that is known.
+
+    Args:
+        model: the model of a run, with a dict of outputs, which may be changed in place.
+        output: name of the output of probabilities.
+        temperature: divisor of the logits.
+        bias: what is then added to the logits of each class or label.
+        are_classes: see `models.heads.scale_probabilities`.
+    """
+    try:
+        scale_last_layer(model, output, temperature, bias)
+    except ValueError:  # a user's model may end in any layer
+        return scale_probabilities(model, output, temperature, bias, are_classes)
+    return model
 
 
 def baseline_of(classes: np.ndarray, labels: Sequence[str], measured_on: str) -> Baseline:

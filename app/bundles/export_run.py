@@ -55,7 +55,6 @@ from export import (
 from export.samples import spread
 from export.steps import begin_step
 from models.config import OwnModelConfig
-from models.heads import scale_logits, scale_probabilities
 from serving.decisions import WEIGHTED, decide
 from serving.manifest import (
     TASKS,
@@ -64,7 +63,13 @@ from serving.manifest import (
 )
 
 from .comparing import KnownSamples
-from .confidence import baseline_of, check_decisions, choose_reject_option, record_calibration
+from .confidence import (
+    baseline_of,
+    check_decisions,
+    choose_reject_option,
+    record_calibration,
+    scaled,
+)
 
 # Samples to calibrate and to evaluate int8; more would take longer and change little.
 _MAX_CALIBRATION, _MAX_EVALUATED = 512, 10_000
@@ -192,7 +197,8 @@ def _calibrated(
         found = fit_scaling(validation, known, expected)
         if found.is_needless:
             break
-        model = _scaled(model, found, are_classes=dataset.task == "multiclass")
+        factors = found.temperature, found.bias.tolist()
+        model = scaled(model, "probabilities", *factors, dataset.task == "multiclass")
         scaling = scaling.then(found)
         validation, after = predict()
     targets = dataset.targets[splits.test]
@@ -205,16 +211,6 @@ def _calibrated(
         figures=_with_figure(facts.figures, path),
     )
     return model, changed, (validation, after)
-
-
-def _scaled(model: keras.Model, scaling: Scaling, are_classes: bool) -> keras.Model:
-    """Return a model with scaled logits: in the weights of its last layer, where that is known."""
-    factors = "probabilities", scaling.temperature, scaling.bias.tolist()
-    try:
-        scale_logits(model, *factors)
-    except ValueError:  # a user's model may end in any layer
-        return scale_probabilities(model, *factors, are_classes)
-    return model
 
 
 def _with_figure(figures: Sequence[Path], path: Path) -> list[Path]:

@@ -16,7 +16,6 @@ from app.reports.plotting import COLORS, save
 from export import ExportError
 from export.inference import to_tensors, trace_inference
 from export.saved_model import convert_to_litert, load_saved_model
-from models.heads import scale_probabilities
 from serving.bundle import INT8, MODEL, check_model, read_checksums, read_manifest
 from serving.golden import read_golden
 from serving.manifest import Calibration, Manifest
@@ -32,7 +31,7 @@ from serving.session import open_session
 from serving.timing import quartiles_ms
 from serving.versions import find_version
 
-from .confidence import scale_last_layer
+from .confidence import scaled
 from .keras_files import read_model
 
 BATCH_SIZES = (1, 32, 256)
@@ -164,8 +163,8 @@ def _keras(path: Path, manifest: Manifest) -> Runtime:
         names = ", ".join(spec.name for spec in inference.outputs)
         raise ExportError(f"{must} {path}, with the outputs {names}.")
     if manifest.calibration is not None:
-        scaled = _scaled(model, manifest, manifest.calibration)
-        inference = trace_inference(scaled, has_columns=has_columns)
+        calibrated = _scaled(model, manifest, manifest.calibration)
+        inference = trace_inference(calibrated, has_columns=has_columns)
     # Keras advises against `Model.predict` for single batches, whose overhead is many milliseconds.
     return Runtime("Keras", path.stat().st_size, inference.predict)
 
@@ -175,11 +174,7 @@ def _scaled(model: Any, manifest: Manifest, found: Calibration) -> Any:
     factors = str(manifest.prediction_output), found.temperature, found.bias
     if found.temperature == 1 and not any(found.bias):
         return model
-    try:
-        scale_last_layer(model, *factors)
-    except ValueError:  # the model of a run may end in any layer
-        return scale_probabilities(model, *factors, manifest.task == "multiclass")
-    return model
+    return scaled(model, *factors, manifest.task == "multiclass")
 
 
 def _saved_model(folder: Path) -> Runtime:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from app.errors import DataError
 from app.system.user_code import describe_error, load_object
+from models.checks import fits
 from serving.errors import one_line
 
 from .array_folders import ArrayFacts, read_facts, write_facts
@@ -172,19 +173,12 @@ def open_stream(data: Any, folder: Path, inputs: Array) -> Stream:
     given = {name: tuple(one.shape[1:]) for name, one in named_arrays(spec).items()}
     kept = inputs.named if isinstance(inputs, NamedArrays) else {"": inputs}
     known = {name: tuple(array.shape[1:]) for name, array in kept.items()}
-    if given.keys() != known.keys() or not all(map(_fits, given.values(), known.values())):
+    if given.keys() != known.keys() or not all(map(fits, known.values(), given.values())):
         raise DataError(
             "A run goes on with samples of the same shape. "
             f"Received: {_shapes(given)}; it began with {_shapes(known)}."
         )
     return Stream(_of_length(pipelines["train"], facts.steps), facts.steps, facts.samples)
-
-
-def _fits(shape: tuple[Any, ...], known: tuple[int, ...]) -> bool:
-    """Return whether samples of a shape, whose sizes may be unknown, can be of another."""
-    return len(shape) == len(known) and all(
-        size in (None, own) for size, own in zip(shape, known, strict=True)
-    )
 
 
 def _shapes(named: Mapping[str, tuple[int, ...]]) -> str:
