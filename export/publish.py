@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from serving.bundle import CHECKSUMS, read_manifest, version_numbers
+from serving.bundle import CHECKSUMS, problem_of_name, read_manifest, version_numbers
 from serving.errors import ManifestError
 from serving.manifest import Manifest, TensorSpec, describe_spec
 from serving.triton import CONFIG, LABELS, render_config, render_labels
@@ -30,18 +29,12 @@ _CONTRACT = (
     "whole_batches",
 )
 _IN_USE = "in_use.lock"
-# A name that is a number would be mistaken for a version.
-_NAME = re.compile(r"(?![0-9]+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def check_name(name: str) -> None:
     """Raise `ExportError` unless `name` can name a folder, a Triton model and a part of a URL."""
-    if not _NAME.fullmatch(name):
-        raise ExportError(
-            "A model's name must be at most 100 letters, digits, '_', '-' and '.', not begin with "
-            f"'.' or '-', and not be a number. Received: name={name!r:.120}. "
-            "Choose one with --name."
-        )
+    if problem := problem_of_name(name):
+        raise ExportError(problem)
 
 
 def check_free(model_folder: Path) -> None:

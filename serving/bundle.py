@@ -24,7 +24,22 @@ PACKED = ".hornbill"
 SIGNATURE = "model.sig"
 # Bytes that a manifest and a list of checksums may have, which are read as a whole.
 _MAX_TEXT = 64 * 10**6
+# A name that is a number would be mistaken for a version.
+_NAME = re.compile(r"(?![0-9]+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+def problem_of_name(name: str) -> str:
+    """Return why a model cannot have this name, in one line; empty if it can.
+
+    The name must suit a folder, a model of Triton and a part of an address.
+    """
+    if _NAME.fullmatch(name):
+        return ""
+    return (
+        "A model's name must be at most 100 letters, digits, '_', '-' and '.', not begin with "
+        f"'.' or '-', and not be a number. Received: name={name!r:.120}. Choose one with --name."
+    )
 
 
 def version_numbers(model_folder: Path) -> list[int]:

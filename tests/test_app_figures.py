@@ -124,6 +124,16 @@ def test_a_threshold_is_marked_on_the_curve_of_precision_and_recall(kind, tmp_pa
     assert (pictures[0] != pictures[1]).any()
 
 
+def test_epochs_of_smaller_images_are_marked_on_the_learning_curves(tmp_path):
+    data, test = dataset("regression", ("one",)), np.arange(60)
+    values = predictions_for(data, test)
+    pictures = []
+    for folder, smaller in (("plain", 0), ("marked", 1)):
+        draw_figures(tmp_path / folder, HISTORY, data, test, values, smaller_epochs=smaller)
+        pictures.append(picture(tmp_path / folder / "learning_curves.png"))
+    assert (pictures[0] != pictures[1]).any()
+
+
 @pytest.mark.parametrize("labels", [("one",), ODD])
 def test_residuals_are_drawn_with_and_without_intervals(labels, tmp_path):
     data = dataset("regression", labels)

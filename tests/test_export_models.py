@@ -849,3 +849,9 @@ def test_a_wrong_command_is_an_error_of_one_line(
     assert announced[:1] in ([], [f"exporting {arguments[0]}: loading TensorFlow …"])
     assert announced[1:] in ([], ["reading the model …"])
     assert not (tmp_path / "dist").exists()
+
+
+def test_a_wrong_name_is_told_before_tensorflow_is_loaded(hornbill, keras_files):
+    status, _, error = hornbill("export", keras_files / "fine.keras", "--name", "My Pictures")
+    assert status == 2
+    assert error.startswith("hornbill: A model's name must be at most 100 letters")

@@ -52,6 +52,7 @@ from export import (
     export_bundle,
     with_edge_cases,
 )
+from export.publish import check_name
 from export.samples import spread
 from export.steps import begin_step
 from models.config import OwnModelConfig
@@ -108,10 +109,12 @@ def export_run(  # noqa: PLR0913 - most have a default
         RunError: the run is not finished, or its data has changed.
         ConfigError: `target_accuracy` or `threshold` is out of range or cannot be reached, does not
             suit the targets, or both are given.
-        ExportError: the model cannot be exported.
+        ExportError: the name cannot be that of a bundle, or the model cannot be exported.
         ProofError: the exported artifacts differ from Keras by more than the tolerances.
     """
     run = read_run(Path(folder))
+    if name is not None:
+        check_name(name)
     begin_step("reading the data of the run")
     dataset = load_run_data(run.config)
     run.check_data(dataset)

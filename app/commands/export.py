@@ -197,6 +197,8 @@ def export(
     """Export a run or a Keras model as a bundle, after checking it against Keras."""
     _check_source(source, target_accuracy, threshold, evaluation is not None)
     is_run = source.suffix not in _MODEL_FILES
+    if not is_run or name is not None:
+        _check_name(name or source.stem)
     if is_run:
         _refuse_for_a_run(
             labels=labels,
@@ -423,6 +425,14 @@ def describe_int8(manifest: Any) -> str:
         f"{'included' if found.kept else 'not included'}: latency {found.latency_ratio_1:.2f} and "
         f"{found.latency_ratio_64:.2f} times that of float32 at batch sizes 1 and 64, {change}"
     )
+
+
+def _check_name(name: str) -> None:
+    """Require a name that a bundle can have."""
+    from serving.bundle import problem_of_name
+
+    if problem := problem_of_name(name):
+        raise ConfigError(problem)
 
 
 def _check_evaluation(evaluation: str | None, task: str | None, **options: str | None) -> None:

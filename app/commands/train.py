@@ -344,7 +344,7 @@ def _print_run(run: Any, is_written: bool) -> None:
     if is_written:
         environment = read_environment(run.folder)
         place = f"{environment['precision']} on {environment['device']}"
-        typer.echo(f"speed:  {describe_speed(environment, run.data['kind'])}, {place}")
+        typer.echo(f"speed:  {describe_speed(environment, run.config, run.data['kind'])}, {place}")
     typer.echo(f"test:   {describe_scores(run.metrics['test'])}")
     if is_written:
         _print_evaluation(read_evaluation(run.folder), run.data["labels"])

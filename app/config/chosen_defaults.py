@@ -223,7 +223,7 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     model: Any = config.model
     size = {"image_size": tuple(shape[:2])}
     grows = _grows(config, shape)
-    if model.is_frozen and not config.training.augments:
+    if config.learns_head_only:
         return size | head_defaults(config, samples)
     is_color = shape[2] == 3
     settings = flat_config(config)

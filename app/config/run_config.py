@@ -68,6 +68,11 @@ class RunConfig:
     given: frozenset[str] = field(default=frozenset(), compare=False)
     chosen: frozenset[str] = field(default=frozenset(), compare=False)
 
+    @property
+    def learns_head_only(self) -> bool:
+        """Whether the features of a frozen backbone are computed once, before training."""
+        return bool(getattr(self.model, "is_frozen", False)) and not self.training.augments
+
 
 def make_config(
     family: Any,

@@ -4,7 +4,7 @@
 CAPTIONS = {
     "learning_curves": "Loss and score after each epoch. If the validation loss rises while the "
     "training loss falls, the model overfits. If both scores still rise at the end, train longer. "
-    "With progressive_resizing, epochs before the last third have smaller images in both scores.",
+    "Where the background is gray, images were smaller (progressive_resizing), in both scores.",
     "augmented_images": "Some training images, and how training steps see them. A change that "
     "would give an image another target does harm: set augmentation.* lower.",
     "training_sizes": "Score by number of training samples. If the curves are still apart and "

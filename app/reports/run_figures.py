@@ -20,7 +20,7 @@ from .classification_figures import (
     draw_roc_curves,
     ranked_labels,
 )
-from .plotting import BLUE, ORANGE, panel_grid, save, style
+from .plotting import BLUE, GRAY, ORANGE, panel_grid, save, style
 from .value_figures import draw_predicted_and_true
 
 _NO_METRICS = ("epoch", "loss", "learning_rate")
@@ -35,6 +35,7 @@ def draw_figures(
     test: np.ndarray,
     predictions: np.ndarray,
     thresholds: Sequence[float] | None = None,
+    smaller_epochs: int = 0,
 ) -> None:
     """Write the figures that suit the task of a run.
 
@@ -45,10 +46,11 @@ def draw_figures(
         test: indices of the test split, int64 `(samples,)`.
         predictions: probabilities or values for the test split, `(samples, outputs)`.
         thresholds: threshold of each class or label; None for the default.
+        smaller_epochs: number of epochs at the beginning that had smaller images.
     """
     folder.mkdir(exist_ok=True)
     with style():
-        _draw_learning_curves(history, folder / "learning_curves.png")
+        _draw_learning_curves(history, smaller_epochs, folder / "learning_curves.png")
     draw_predictions(folder, dataset, test, predictions, thresholds)
 
 
@@ -105,13 +107,18 @@ def draw_training_sizes(
         save(figure, path)
 
 
-def _draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+def _draw_learning_curves(
+    history: Sequence[dict[str, float]], smaller_epochs: int, path: Path
+) -> None:
     epochs = [row["epoch"] for row in history]
     metrics = list(dict.fromkeys(["loss", *(k for row in history for k in row if _is_metric(k))]))
     figure, panels = panel_grid(len(metrics), 4.5, 3.6)
     for axes, metric in zip(panels, metrics, strict=True):
         # A callback may log a value in some epochs only, and of training only.
         pair = ([row.get(k, np.nan) for row in history] for k in (metric, f"val_{metric}"))
+        if smaller_epochs:
+            span = (epochs[0], smaller_epochs + 0.5)
+            axes.axvspan(*span, color=GRAY, alpha=0.2, linewidth=0, label="smaller images")
         _plot_pair(axes, epochs, *pair)
         axes.set_xlabel("epoch")
         axes.set_ylabel(metric_name(metric))

@@ -29,17 +29,20 @@ _SPOKEN_VALUES = 4
 _BASELINES = {"linear": "linear model", "constant": "constant"}
 
 
-def describe_speed(environment: dict[str, Any], kind: str) -> str:
+def describe_speed(environment: dict[str, Any], config: RunConfig, kind: str) -> str:
     """Return the speed of a training.
 
     Args:
         environment: content of the run's `environment.json`.
-        kind: `rows` or `images`.
+        config: the run's configuration.
+        kind: `rows`, `images` or `arrays`.
     """
     epoch = f"{environment['seconds'] / environment['epochs']:,.1f} s an epoch"
     if not environment["examples_per_s"]:
         return f"{epoch}, with a single step, which is not timed"
-    samples = "images" if kind == "images" else "examples"
+    samples = "samples" if kind == "arrays" else kind
+    if config.learns_head_only:
+        samples = "feature vectors"
     speed = f"{epoch}, {environment['examples_per_s']:,.0f} {samples}/s after the first step"
     if environment["wait_fraction"] is None:  # a user's pipeline, which is not timed
         return speed
@@ -127,7 +130,7 @@ def write_report(
         metrics={
             name: metrics[name] for name in ("test", "validation", "train") if name in metrics
         },
-        speed=describe_speed(environment, data["kind"]),
+        speed=describe_speed(environment, config, data["kind"]),
         baselines={
             title: evaluation["baselines"][name]
             for name, title in _BASELINES.items()

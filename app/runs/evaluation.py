@@ -1,6 +1,5 @@
 """Evaluates a trained model beyond its scores: what the report says of classes, values, columns."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -114,7 +113,7 @@ def evaluate(
             )
     else:
         found |= _evaluate_classes(dataset, targets, test, thresholds)
-        warnings += _describe_unseen(found["classes"])
+        warnings += _describe_unseen(dataset, splits)
         if thresholds is not None:
             record = record_thresholds(config.threshold, thresholds, dataset, splits, test)
             found["thresholds"] = asdict(record)
@@ -157,11 +156,18 @@ def _evaluate_classes(
     return found
 
 
-def _describe_unseen(classes: Sequence[dict[str, Any]]) -> list[str]:
-    unseen = [row["name"] for row in classes if not row["samples"]]
-    if not unseen:
-        return []
-    return [f"no test sample has {first_few(unseen)}: add samples, or leave rare classes out"]
+def _describe_unseen(dataset: Dataset, splits: Splits) -> list[str]:
+    """Name the classes and labels that no sample of a split has that something is measured on."""
+    lines = []
+    for split in ("test", "validation"):
+        targets = dataset.targets[getattr(splits, split)]
+        places = targets if dataset.task == "multiclass" else np.nonzero(targets)[1]
+        counts = np.bincount(places, minlength=len(dataset.labels))
+        unseen = [label for label, count in zip(dataset.labels, counts, strict=True) if not count]
+        if unseen and len(targets):
+            line = f"no {split} sample has {first_few(unseen)}: add samples"
+            lines.append(f"{line}, or leave rare classes out")
+    return lines
 
 
 def _evaluate_values(

@@ -112,7 +112,8 @@ def _draw(
     """Draw all figures of a run into `folder`."""
     test = run.splits.test
     predicted = predictions.by_split["test"]
-    draw_figures(folder, fitted.history, dataset, test, predicted, predictions.thresholds)
+    smaller = fitted.smaller_epochs
+    draw_figures(folder, fitted.history, dataset, test, predicted, predictions.thresholds, smaller)
     if dataset.task == "regression":
         widths = evaluation.get("intervals", {}).get("half_widths")
         path = folder / "residuals.png"

@@ -46,6 +46,7 @@ class FitResult:
             a user's pipeline was read, around which nothing is measured.
         compilation: the precision and the compiler that were chosen.
         processes: number of processes that trained together.
+        smaller_epochs: number of epochs at the beginning that had smaller images.
     """
 
     model: keras.Model
@@ -55,6 +56,7 @@ class FitResult:
     wait_fraction: float | None
     compilation: Compilation
     processes: int = 1
+    smaller_epochs: int = 0
 
 
 @keras_defaults()
@@ -240,4 +242,5 @@ def _result(job: Job, saver: Checkpoint, compilation: Compilation) -> FitResult:
         wait_fraction=min(seconds.waiting / spent, 1.0) if job.stream is None else None,
         compilation=compilation,
         processes=job.team.shard.processes,
+        smaller_epochs=min(saver.first_whole or 0, len(saver.history)),
     )

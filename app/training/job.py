@@ -45,6 +45,7 @@ from .model_sizes import fit_to_data, rows_beside
 from .optimizers import make_optimizer
 from .own_models import adapt_normalizations, own_layers
 from .preprocessing import adapt, adapt_to_features, prepare
+from .progress_texts import COMPUTED_FEATURES
 from .progressive_resizing import Shrink, for_any_size
 from .starting_weights import start_with
 from .streams import StreamModel, TargetForm
@@ -234,7 +235,7 @@ class Job:
         """Return the tensor in `model` that is computed once for each sample before training."""
         if self.is_own:
             return prepared_tensors(model)
-        if getattr(self.model_config, "is_frozen", False) and not self.config.training.augments:
+        if self.config.learns_head_only:
             return model.get_layer(BACKBONE_FEATURES).input
         return model.get_layer(self.model_config.prepared_layer).output
 
@@ -288,7 +289,7 @@ class Job:
             learning = for_any_size(learning)
         if keras.backend.backend() == "tensorflow" and not compilation.xla:  # XLA fuses it itself
             learning = with_fused_normalization(learning)
-        inputs = _inputs_for(prepared)
+        inputs = _inputs_for(prepared, COMPUTED_FEATURES if self.config.learns_head_only else None)
         if self.member_layer:
             learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
@@ -345,7 +346,7 @@ class Job:
         return TargetForm(self.task, self.output.units, mean, np.sqrt(variance))
 
 
-def _inputs_for(prepared: Any) -> Any:
+def _inputs_for(prepared: Any, name: str | None) -> Any:
     """Return the inputs of a model of steps, for a prepared tensor or a dict of them.
 
     Images stay 8-bit until a step reads them: float32 would take four times the memory.
@@ -356,4 +357,4 @@ def _inputs_for(prepared: Any) -> Any:
             for name, tensor in prepared.items()
         }
     dtype = prepared.dtype if "int" in prepared.dtype else "float32"
-    return keras.Input(prepared.shape[1:], dtype=dtype)
+    return keras.Input(prepared.shape[1:], dtype=dtype, name=name)

@@ -8,6 +8,9 @@ import keras
 from app.system.devices import describe_devices
 from serving.errors import counted
 
+# Name of the input of a head whose features are computed once, before training.
+COMPUTED_FEATURES = "computed_features"
+
 
 def describe_training(model: keras.Model, params: Mapping[str, Any]) -> str:
     """Return what is trained where, such as `36 samples an epoch in 3 steps, float32 on cpu:0`.
@@ -27,8 +30,11 @@ def describe_training(model: keras.Model, params: Mapping[str, Any]) -> str:
 
 def samples_per_step(model: keras.Model, params: Mapping[str, Any]) -> tuple[float, str]:
     """Return how many samples a step has, 0 if that is unknown, and what they are."""
-    are_images = len(model.inputs[0].shape) > 2
-    return params.get("samples", 0) / params["steps"], "images" if are_images else "rows"
+    tensor = model.inputs[0]
+    kind = "images" if len(tensor.shape) > 2 else "rows"
+    if tensor.name == COMPUTED_FEATURES:
+        kind = "feature vectors"
+    return params.get("samples", 0) / params["steps"], kind
 
 
 def describe_scores(logs: Mapping[str, Any] | None) -> str:

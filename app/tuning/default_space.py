@@ -71,7 +71,7 @@ def _row_space(base: RunConfig, settings: Mapping[str, Any]) -> dict[str, str]:
 
 def _image_space(base: RunConfig, settings: Mapping[str, Any]) -> dict[str, str]:
     model: Any = base.model
-    if model.is_frozen and not base.training.augments:
+    if base.learns_head_only:
         return {}
     space = {
         "augmentation.shift": _fraction(settings["augmentation.shift"], 0.15),
