@@ -28,13 +28,14 @@ _NO_METRICS = ("epoch", "loss", "learning_rate")
 _MARKED_EPOCHS = 30
 
 
-def draw_figures(
+def draw_figures(  # noqa: PLR0913 - most have a default
     folder: Path,
     history: Sequence[dict[str, float]],
     dataset: Dataset,
     test: np.ndarray,
     predictions: np.ndarray,
     thresholds: Sequence[float] | None = None,
+    *,
     smaller_epochs: int = 0,
 ) -> None:
     """Write the figures that suit the task of a run.

@@ -112,8 +112,15 @@ def _draw(
     """Draw all figures of a run into `folder`."""
     test = run.splits.test
     predicted = predictions.by_split["test"]
-    smaller = fitted.smaller_epochs
-    draw_figures(folder, fitted.history, dataset, test, predicted, predictions.thresholds, smaller)
+    draw_figures(
+        folder,
+        fitted.history,
+        dataset,
+        test,
+        predicted,
+        predictions.thresholds,
+        smaller_epochs=fitted.smaller_epochs,
+    )
     if dataset.task == "regression":
         widths = evaluation.get("intervals", {}).get("half_widths")
         path = folder / "residuals.png"
