@@ -17,12 +17,14 @@ Keras' example is the ResNet20 (version 1) of examples/cifar10_resnet.py in kera
 with its augmentation (shifts by a tenth of the side, and flips), batches of 32, Adam and its
 schedule. It trains with `fit`, one epoch at a time, until it reaches 90% on the test images or has
 taken `PATIENCE` times as long as ours; the time of its tests is not counted. Ours is a whole run by
-defaults, including statistics and validation, which must have 90% at its end. The two alternate.
-Theirs takes hours: it is kept after each epoch, in the temporary folder, and `--resume` goes on
-with it. `speedup` is a lower bound where theirs was stopped.
+defaults, including statistics and validation, which must have 90% at its end. Theirs takes hours:
+it is kept after each epoch, in the temporary folder, and `--resume` goes on with it. Since other
+work may run meanwhile, each of its epochs counts with the time of the fastest, while ours counts as
+it was. `speedup` is a lower bound where theirs was stopped.
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
@@ -136,15 +138,17 @@ def their_run(
 ) -> Iterator[dict[str, Any]]:
     """Yield the seconds, epochs and best test accuracy of Keras' example after each epoch.
 
-    It ends when it reaches `GOAL`, or after `patience` seconds. It goes on from `begun`, what it
-    has yielded before, if its model is still in the temporary folder.
+    Its seconds are those of its fastest epoch, times its epochs. It ends when it reaches `GOAL`, or
+    after `patience` seconds. It goes on from `begun`, what it has yielded before, if its model is
+    still in the temporary folder.
     """
     keras.utils.set_random_seed(seed)
     disable_op_determinism()
     kept = Path(tempfile.gettempdir()) / f"hornbill_cifar10_example_{seed}.keras"
     goes_on = bool(begun) and kept.exists()
     model = keras.saving.load_model(kept) if goes_on else resnet20()
-    result: dict[str, Any] = begun if goes_on else {"seconds": 0.0, "epochs": 0, "accuracy": 0.0}
+    unknown = {"seconds": 0.0, "epochs": 0, "epoch_seconds": math.inf, "accuracy": 0.0}
+    result: dict[str, Any] = begun if goes_on else unknown
     split = dataset.test_start
     images = dataset.inputs[:].astype("float32") / 255
     images -= images[:split].mean(axis=0)
@@ -161,11 +165,12 @@ def their_run(
         model.optimizer.learning_rate = example_rate(result["epochs"])
         start = time.perf_counter()
         model.fit(batches, epochs=1, shuffle=False, verbose=0)  # the pipeline shuffles
-        seconds = time.perf_counter() - start
+        fastest = min(result["epoch_seconds"], time.perf_counter() - start)
         accuracy = model.evaluate(images[split:], targets[split:], 500, verbose=0)[1]
         result = {
-            "seconds": round(result["seconds"] + seconds, 1),
+            "seconds": round(fastest * (result["epochs"] + 1), 1),
             "epochs": result["epochs"] + 1,
+            "epoch_seconds": round(fastest, 1),
             "accuracy": round(max(result["accuracy"], accuracy), 4),
         }
         model.save(kept)
