@@ -113,7 +113,7 @@ class Settings:
                     f"{name} must be one of {', '.join(choices)}. Received: {value!r}."
                 )
         if self.token is not None and not self.token.strip():
-            raise InputError("token must not be empty. Received: only spaces.")
+            raise InputError(f"token must not be empty. Received: {self.token!r}.")
         if self.token is not None and not self.token.isascii():  # headers cannot hold others
             raise InputError("token must only have ASCII characters. Received: one with others.")
         for host in self.allowed_hosts:
