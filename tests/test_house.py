@@ -160,6 +160,25 @@ def test_imports_run_downward_and_never_climb(path):
                 assert root not in PACKAGES, "serving/ is imported under other names too"
 
 
+def test_what_is_built_holds_every_module_and_all_of_their_data():
+    from hatchling.builders.sdist import SdistBuilder
+    from hatchling.builders.wheel import WheelBuilder
+
+    def files_in(folder):
+        return {name_of(path) for path in (ROOT / folder).rglob("*") if path.is_file()}
+
+    def built_by(builder):
+        return {file.distribution_path for file in builder(str(ROOT)).recurse_included_files()}
+
+    compiled = re.compile(r"(?:^|/)__pycache__/")
+    in_packages = {
+        name for each in PACKAGES for name in files_in(each) if not compiled.search(name)
+    }
+    of_tests = {name for name in files_in("tests") if not compiled.search(name)}
+    assert in_packages - {"serving/pyproject.toml"} == built_by(WheelBuilder)
+    assert in_packages | of_tests <= built_by(SdistBuilder)
+
+
 def test_no_module_has_a_meaningless_name():
     empty_names = {"utils", "helpers", "common", "manager", "misc"}
     assert not empty_names & {path.stem for path in MODULES}
