@@ -70,7 +70,7 @@ def serve(
         typer.Option(
             metavar="FILE",
             help="File of tokens, a name and a token in each line, which is read anew when it "
-            "changes. The log has the name.",
+            "changes. The log shows the name of the token used.",
         ),
     ] = None,
     key: Annotated[
