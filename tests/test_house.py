@@ -207,6 +207,12 @@ def test_percent_signs_follow_their_number_without_a_space():
     assert not spaced
 
 
+def test_tables_have_no_bars_in_code():
+    """GitHub needs a backslash in front of one, which the built pages show."""
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    assert not [page for page in pages if re.search(r"`[^`\n]*\\\|[^`\n]*`", page.read_text())]
+
+
 def test_every_command_is_documented_and_has_an_example():
     from app.commands.cli import app
 
