@@ -51,7 +51,7 @@ def compare(
         typer.Option(
             "--input",
             metavar="GLOB",
-            help="Files without labels: images, .csv, .tsv, .parquet, .npy or .npz.",
+            help="Files without labels: images, .csv, .tsv, .parquet, .txt, .npy or .npz.",
         ),
     ] = None,
     target: Target = None,

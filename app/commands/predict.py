@@ -54,8 +54,8 @@ def predict(
         typer.Option(
             "--input",
             metavar="GLOB",
-            help="Run a batch job on the files that match this quoted pattern: .csv, .tsv, "
-            ".parquet, .npy, .npz or images.",
+            help="Run a batch job on the files that match this quoted pattern: images, .csv, .tsv, "
+            ".parquet, .txt, .npy or .npz.",
         ),
     ] = None,
     output: Annotated[
