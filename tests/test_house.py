@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -302,6 +303,17 @@ def messages():
             parts = (getattr(part, "value", " ") for part in node.values)
             texts.append("".join(part if isinstance(part, str) else " " for part in parts))
     return "\n".join(" ".join(text.split()) for text in texts)
+
+
+def test_what_messages_and_pages_tell_to_install_are_extras_in_the_clone():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    texts = "\n".join([messages(), *(page.read_text() for page in pages)])
+    names = re.findall(r"pip install (?:-\S+ )*'(?!\./serving\[)([^'\n]*)'", texts)
+    assert len(names) > 10
+    for name in names:
+        extras = re.fullmatch(r"\.\[(.*)\]", name)[1].split(",")
+        assert set(extras) <= {*project["optional-dependencies"], " "}, name  # a value is a blank
 
 
 def test_the_messages_that_troubleshooting_quotes_are_those_of_the_product():

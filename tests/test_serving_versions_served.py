@@ -115,7 +115,8 @@ def test_a_fault_at_the_start_is_one_line_and_nothing_is_served(run, row_bundle,
         ((model, "--cors-origin", "a b"), "An origin must be"),
         ((model, "--max-body-mb", "0"), "--max-body-mb must be above 0"),
         ((model, "--drain-delay", "-1"), "--drain-delay must be from 0"),
-        ((model, "--allowed-hosts", "example.org:1"), "--allowed-hosts must be names"),
+        ((model, "--allowed-hosts", "a:1"), "--allowed-hosts must be names"),
+        ((model, "--allowed-hosts", ","), "--allowed-hosts must be names"),
         ((model, "--model-control", "none"), "--model-control must be one of"),
     ):
         status, output, error = run("serve", *options)

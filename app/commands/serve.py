@@ -113,13 +113,13 @@ def serve(
         float, typer.Option(metavar="MS", help="Latency budget for a batch.")
     ] = 5.0,
     allowed_hosts: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME,…",
             help="Names that requests may give as their host; *.example.com allows those below it. "
             "Default: any.",
         ),
-    ] = "",
+    ] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -189,7 +189,7 @@ def serve(
             max_rows=max_rows,
             max_requests=max_requests,
             max_delay_ms=max_delay_ms,
-            allowed_hosts=tuple(allowed_hosts.replace(",", " ").split()),
+            allowed_hosts=() if allowed_hosts is None else _names(allowed_hosts),
             grpc_address=grpc_address and str(grpc_address),
             log_requests=not quiet,
             require=tuple(require or ()),
@@ -207,6 +207,11 @@ def serve(
     with suppress(OSError):  # a server is of use without anybody who reads this
         os.write(2, f"serving {folder} on {url}, API docs at /docs{also}\n".encode())
     run_server(settings, address, workers)
+
+
+def _names(given: str) -> tuple[str, ...]:
+    """Return the names of a list; an empty one has an empty name, which is refused."""
+    return tuple(given.replace(",", " ").split()) or ("",)
 
 
 @contextmanager

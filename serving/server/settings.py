@@ -10,7 +10,8 @@ from ..errors import InputError, cannot_read
 from .origins import check_origin
 
 VERSIONS = ("latest", "all")
-_HOST = re.compile(r"(\*\.)?[\w.-]+|\[?[0-9a-fA-F:]+\]?")
+# An address of IPv6 has two colons or more; with one it is a name and a port.
+_HOST = re.compile(r"(\*\.)?[\w.-]+|\[?[0-9a-fA-F]*(:[0-9a-fA-F]*){2,7}\]?")
 MODEL_CONTROLS = ("poll", "explicit")
 # Upper limits of Granian, zlib and timers.
 _MAX = {
