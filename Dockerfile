@@ -18,7 +18,9 @@ RUN pip install --no-cache-dir --constraint constraints.txt '.[serve,grpc,sign,o
 # By number, so that Kubernetes sees that it is not root.
 USER 10001
 EXPOSE 8000
+# For HTTP on port 8000: with TLS, another port or a socket, docker run --no-healthcheck. Without the
+# proxies of the environment, which do not lead here.
 HEALTHCHECK --interval=10s --start-period=60s CMD \
-    ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/v2/health/ready')"]
+    ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/v2/health/ready')"]
 # Exec form, so that SIGTERM reaches the server, which then completes the requests in flight.
 ENTRYPOINT ["hornbill", "serve", "/models", "--host", "0.0.0.0"]

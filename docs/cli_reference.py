@@ -53,9 +53,11 @@ def _cell(parameter: Any) -> str:
     """Return a parameter's help and default, as one cell of a table."""
     text = (parameter.help or "").replace("|", "\\|").replace("\n", " ")
     default = parameter.default
-    if callable(default) or default in (None, False, ()):
-        return text
-    return f"{text} Default: `{default}`."
+    if parameter.required:
+        text += " Required."
+    elif not callable(default) and default not in (None, False, (), ""):
+        text += f" Default: `{default}`."
+    return f"{text} Environment variable: `{parameter.envvar}`." if parameter.envvar else text
 
 
 def _examples(epilog: str) -> str:

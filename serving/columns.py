@@ -129,7 +129,21 @@ def check_names(manifest: "Manifest", names: Iterable[str], source: str) -> list
     Raises:
         InputError: columns are absent. All of them are named.
     """
-    needed, found = [column.name for column in row_format(manifest).columns], list(names)
+    return require_names([column.name for column in row_format(manifest).columns], names, source)
+
+
+def require_names(needed: Sequence[str], names: Iterable[str], source: str) -> list[str]:
+    """Require columns, in any order; return those that are not needed.
+
+    Args:
+        needed: names of the columns that must be there.
+        names: names of the columns that are there.
+        source: what has these columns, for the error.
+
+    Raises:
+        InputError: columns are absent. All of them are named.
+    """
+    found = list(names)
     absent = [name for name in needed if name not in found]
     if absent:
         raise InputError(

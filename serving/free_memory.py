@@ -1,39 +1,42 @@
-"""The memory that this process could still take: the container's, not the host's."""
+"""The memory that this process could still take: what its control groups allow, not the host's."""
 
 import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from .cgroups import MEMBERSHIP, ROOT, cgroup_folders
+
 _HOST = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 # Limit, usage, and what of it can be dropped by the name in memory.stat; cgroup version 2, then 1.
 _CGROUPS = (
     ("memory.max", "memory.current", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
-def free_memory(host: Path = _HOST, cgroup: Path = _CGROUP) -> float:
+def free_memory(host: Path = _HOST, root: Path = ROOT, membership: Path = MEMBERSHIP) -> float:
     """Return the bytes of memory that are free or can be freed; infinity if that is unknown.
 
     Source: Linux, "Control Group v2", memory.max; proc(5), MemAvailable.
 
     Args:
         host: file with the memory of the machine.
-        cgroup: folder of the files of the process's cgroup.
+        root: folder where control groups are mounted.
+        membership: file with the process's control groups.
     """
-    return min(_found(host, cgroup), default=math.inf)
+    return min(_found(host, cgroup_folders("memory", root, membership)), default=math.inf)
 
 
-def _found(host: Path, cgroup: Path) -> Iterator[float]:
+def _found(host: Path, cgroups: Iterator[Path]) -> Iterator[float]:
     with suppress(OSError, ValueError, KeyError):  # another system
         yield 1024.0 * _numbers(host)["MemAvailable:"]
-    for limit, usage, droppable in _CGROUPS:
-        with suppress(OSError, ValueError):  # no cgroup of this version, or the limit is `max`
-            cached = _numbers((cgroup / usage).with_name("memory.stat")).get(droppable, 0)
-            free = int((cgroup / limit).read_text()) - int((cgroup / usage).read_text())
-            yield float(max(0, free) + cached)
+    for folder in cgroups:
+        for limit, usage, droppable in _CGROUPS:
+            with suppress(OSError, ValueError):  # no cgroup of this version, or the limit is `max`
+                free = int((folder / limit).read_text()) - int((folder / usage).read_text())
+                cached = _numbers(folder / "memory.stat").get(droppable, 0)
+                yield float(max(0, free) + cached)
 
 
 def _numbers(path: Path) -> dict[str, int]:

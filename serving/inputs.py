@@ -6,13 +6,19 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .columns import check_names, read_row_inputs
+from .columns import require_names
 from .csv_lines import line_places, read_columns, read_header
 from .errors import InputError, counted, describe_all, first_few
 from .image_sources import ImageSource
 from .images import IMAGE_SUFFIXES, fit_and_pad, read_enough
 from .manifest import Manifest, describe_spec
-from .named_columns import read_named_columns, takes_named_columns
+from .named_columns import (
+    TEXTS,
+    needed_columns,
+    read_cells,
+    read_texts,
+    takes_named_columns,
+)
 from .parity import Inputs, as_inputs
 from .photographs import find_digit, read_photograph, shows_ink
 
@@ -181,9 +187,11 @@ def _read_rows(
             "A parquet file needs a file for its predictions, such as --output "
             f"predictions.parquet. Received: {path} without one."
         )
-    read = _read_table if manifest.columns or manifest.string_columns else read_named_columns
+    if path.suffix.lower() == TEXTS and takes_named_columns(manifest):
+        yield from read_texts(path, manifest)
+        return
     is_empty = True
-    for part in read(path, manifest, note):
+    for part in _read_table(path, manifest, note):
         is_empty = False
         yield part
     if is_empty:
@@ -193,11 +201,11 @@ def _read_rows(
 def _read_table(
     path: Path, manifest: Manifest, note: Callable[[str], None]
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-    ignored = check_names(manifest, read_header(path), str(path))
+    ignored = require_names(needed_columns(manifest), read_header(path), str(path))
     if ignored:
         note(f"{path} has other columns too, which are ignored: {', '.join(ignored)}.")
     for lines, cells in read_columns(path):
-        rows = read_row_inputs(manifest, cells, line_places(path, lines))
+        rows = read_cells(manifest, cells, line_places(path, lines))
         if rows.problems:
             raise InputError(describe_all([rows.problems[row] for row in sorted(rows.problems)]))
         yield lines, rows.inputs

@@ -3,106 +3,122 @@
 Such are the models of Keras' `TextVectorization` and `FeatureSpace`.
 """
 
+import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .checking import dtype_of
-from .columns import RawColumn, read_column
-from .csv_lines import line_places, read_columns, read_header
+from .columns import Cells, RawColumn, RowInputs, read_column, read_row_inputs, row_format
+from .csv_lines import CHUNK
 from .errors import InputError, cannot_read
 from .manifest import Manifest, TensorSpec
 
-_LINES = ".txt"
+# Suffix of a file with a text in each line.
+TEXTS = ".txt"
 _DIGITS = re.compile(r"[+-]?\d{1,19}", re.ASCII)  # int64 has no more
 _INEXACT = 2**53  # below it float64 holds every whole number
 
 
 def takes_named_columns(manifest: Manifest) -> bool:
     """Return whether each input of a model is a single text or number for each sample."""
-    return all(spec.shape[1:] in ((), (1,)) for spec in manifest.inputs)
+    is_table = manifest.columns or manifest.string_columns
+    return not is_table and all(spec.shape[1:] in ((), (1,)) for spec in manifest.inputs)
 
 
-def read_named_columns(
-    path: Path, manifest: Manifest, note: Callable[[str], None]
-) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-    """Yield the numbers of some lines of a file, and the inputs that they hold.
+def takes_texts(manifest: Manifest) -> bool:
+    """Return whether a model takes one text for each sample, and nothing else."""
+    return takes_named_columns(manifest) and [s.dtype for s in manifest.inputs] == ["string"]
 
-    Args:
-        path: CSV file whose header has the names of the inputs, other columns are ignored; or a
-            `.txt` file with a text in each line, if the model takes one text.
-        manifest: manifest of a model for which `takes_named_columns`.
-        note: is called with the columns that are ignored.
+
+def needed_columns(manifest: Manifest) -> list[str]:
+    """Return the columns that a file must have for a model: those of its table, or its inputs.
 
     Raises:
-        InputError: the file cannot be read, a column is absent, or a cell does not fit its input.
+        InputError: the model takes no columns.
     """
-    if path.suffix.lower() == _LINES:
-        texts = _read_lines(path, manifest)
-        yield (
-            list(range(1, len(texts) + 1)),
-            {spec.name: _shaped(np.array(texts, object), spec) for spec in manifest.inputs},
-        )
-        return
-    header, names = read_header(path), [spec.name for spec in manifest.inputs]
-    absent = [name for name in names if name not in header]
-    if absent:
-        raise InputError(
-            f"{path} must have the columns {', '.join(names)}. "
-            f"Received: no {', '.join(map(repr, absent))}."
-        )
-    ignored = [name for name in header if name not in names]
-    if ignored:
-        note(f"{path} has other columns too, which are ignored: {', '.join(ignored)}.")
-    for lines, cells in read_columns(path):
-        yield (
-            lines,
-            {
-                spec.name: _read_cells(spec, cells[spec.name], path, lines)
-                for spec in manifest.inputs
-            },
-        )
+    if takes_named_columns(manifest):
+        return [spec.name for spec in manifest.inputs]
+    return [column.name for column in row_format(manifest).columns]
 
 
-def _read_lines(path: Path, manifest: Manifest) -> list[str]:
-    if [spec.dtype for spec in manifest.inputs] != ["string"]:
+def read_cells(
+    manifest: Manifest, cells: Mapping[str, Cells], place: Callable[[int], str]
+) -> RowInputs:
+    """Read the cells of rows into the inputs of a model.
+
+    Args:
+        manifest: manifest of a model of columns.
+        cells: the cells of each of its `needed_columns` by name; if they are its inputs, texts as
+            in a CSV file.
+        place: see `columns.read_row_inputs`.
+    """
+    if not takes_named_columns(manifest):
+        return read_row_inputs(manifest, cells, place)
+    inputs: dict[str, np.ndarray] = {}
+    problems: dict[int, str] = {}
+    for spec in manifest.inputs:
+        texts = list(cells[spec.name])
+        inputs[spec.name], wrong = _read_input(spec, texts)
+        for row in wrong:
+            problems.setdefault(
+                row,
+                f"Each cell of {spec.name} must be of {spec.dtype}. "
+                f"Received: {texts[row]!r:.80}{place(row)}.",
+            )
+    return RowInputs(inputs, problems)
+
+
+def read_texts(path: Path, manifest: Manifest) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+    """Yield the numbers of some lines of a file with a text in each line, and the model's input.
+
+    Raises:
+        InputError: the file cannot be read or is empty, or the model takes something else.
+    """
+    if not takes_texts(manifest):
         raise InputError(
-            f"A {_LINES} file holds texts, for a model that takes one. Received: {path} for "
+            f"A {TEXTS} file holds texts, for a model that takes one. Received: {path} for "
             f"{manifest.name}, which takes {', '.join(spec.name for spec in manifest.inputs)}. "
             "Give a CSV file."
         )
+    (spec,) = manifest.inputs
+    start = 1
     try:
         with path.open(encoding="utf-8-sig") as file:  # ends lines at \n, \r\n and \r only
-            texts = [line.removesuffix("\n") for line in file]
+            while lines := list(itertools.islice(file, CHUNK)):
+                texts = np.array([line.removesuffix("\n") for line in lines], object)
+                yield list(range(start, start + len(lines))), {spec.name: _shaped(texts, spec)}
+                start += len(lines)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(cannot_read(path, error)) from None
-    if not texts:
+    if start == 1:
         raise InputError(f"{path} must have at least one text. Received: an empty file.")
-    return texts
 
 
-def _read_cells(spec: TensorSpec, cells: list[str], path: Path, lines: list[int]) -> np.ndarray:
+def _read_input(spec: TensorSpec, cells: Sequence[str]) -> tuple[np.ndarray, list[int]]:
+    """Return an input, and the indices of the cells that do not fit it, which are 0 there."""
     if spec.dtype == "string":
-        return _shaped(np.array(cells, object), spec)
+        return _shaped(np.array(cells, object), spec), []
     kind = "boolean" if spec.dtype == "bool" else "number"
     column, _ = read_column(RawColumn(spec.name, kind), cells)
     dtype, numbers = dtype_of(spec), column[:, 0].tolist()  # NaN where a cell is wrong
     if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
         numbers = list(map(_whole, cells, numbers))
-        is_right = [limits.min <= number <= limits.max for number in numbers]
-    else:
-        is_right = [not math.isnan(number) for number in numbers]
-    if not all(is_right):
-        row = is_right.index(False)
-        raise InputError(
-            f"Each cell of {spec.name} must be of {spec.dtype}. "
-            f"Received: {cells[row]!r:.80}{line_places(path, lines)(row)}."
-        )
-    return _shaped(np.array(numbers, dtype), spec)
+    low, high = _limits(dtype)
+    wrong = [row for row, number in enumerate(numbers) if not low <= number <= high]
+    for row in wrong:
+        numbers[row] = 0
+    return _shaped(np.array(numbers, dtype), spec), wrong
+
+
+def _limits(dtype: np.dtype) -> tuple[float, float]:
+    if dtype.kind == "b":
+        return 0, 1
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    return limits.min, limits.max
 
 
 def _whole(cell: str, number: float) -> float:

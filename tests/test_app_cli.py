@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -9,10 +10,13 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -287,6 +291,47 @@ def test_without_a_command_the_help_is_printed(run):
     _, output, error = run()
     assert "Usage: hornbill" in output
     assert error == ""
+
+
+def commands():
+    """Yield the words of each command, and the command."""
+    import typer
+
+    from app.commands.cli import app
+
+    def walk(words, command):
+        yield words, command
+        for name, each in getattr(command, "commands", {}).items():
+            yield from walk((*words, name), each)
+
+    return walk((), typer.main.get_command(app))
+
+
+def test_the_help_shows_all_that_was_written(run, monkeypatch):
+    """Rich takes what is in brackets for a style, unless a backslash is in front."""
+    monkeypatch.setenv("COLUMNS", "1000")  # nothing is divided into lines
+    for words, command in commands():
+        shown = " ".join(run(*words, "--help")[1].replace("│", " ").split())
+        texts = [parameter.help for parameter in command.params]
+        for text in (command.help, *texts, *(command.epilog or "").splitlines()):
+            assert " ".join((text or "").replace("\\[", "[").split()) in shown, words
+
+
+def test_the_reference_has_what_the_help_has():
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="reference/cli.md"))
+    reference = runpy.run_path(str(ROOT / "docs" / "cli_reference.py"))
+    text = reference["on_page_markdown"]("", page)
+    assert "Environment variable: `HORNBILL_TOKEN`." in text
+    assert "Default: ``" not in text
+    (row,) = (
+        line
+        for line in text.splitlines()
+        if line.startswith("| `--data SOURCE` | Labeled data: any source that train takes, or")
+    )
+    assert "Required." in row
+    for words, command in commands():
+        for parameter in () if hasattr(command, "commands") else command.params:
+            assert " ".join(parameter.help.split()).replace("|", "\\|") in text, words
 
 
 def test_version_prints_the_package_version(run):

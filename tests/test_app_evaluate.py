@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,21 @@ def test_a_column_that_the_model_does_not_need_may_hold_anything(row_bundle, tmp
     status, _, error = run("evaluate", *arguments, "lists")
     assert status != 0
     assert "Received: 'lists', which holds list<" in error
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_package_that_the_page_needs_is_asked_for_before_the_work(
+    command, row_bundle, tmp_path, run, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    for name in ("html", "evaluation_page", "comparison_page"):
+        monkeypatch.delitem(sys.modules, f"app.reports.{name}", raising=False)
+    (tmp_path / "wrong.csv").write_text("a,kind\n1,setosa\n")  # which the work would refuse
+    models = [row_bundle] * (2 if command == "compare" else 1)
+    options = ["--data", tmp_path / "wrong.csv", "--page", tmp_path / "page.html"]
+    status, output, error = run(command, *models, *options)
+    assert (status, output) == (2, "")
+    assert "needs the package jinja2" in error
 
 
 def test_a_class_without_samples_is_named_and_does_not_count(row_bundle, tmp_path, run):

@@ -1,6 +1,7 @@
 """docs/scale.md: its figures are the measured ones, and its manifest has KServe's fields."""
 
 import ast
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -62,6 +63,21 @@ def test_the_manifest_has_the_fields_that_kserve_knows(service):
         assert set(found) <= set(fields), path
         assert all(isinstance(value, fields[name]) for name, value in found.items()), path
     assert at(service, "spec.predictor.model.modelFormat") == {"name": "onnx", "version": "1"}
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("Big.Cats_v2", "big-cats-v2"),
+        ("3d-shapes", "model-3d-shapes"),
+        ("___", "model"),
+        ("a" * 52 + ".b", "a" * 52),
+    ],
+)
+def test_a_service_has_a_name_that_kserve_takes(model, name):
+    example = runpy.run_path(str(ROOT / "docs" / "examples" / "inference_service.py"))
+    service = yaml.safe_load(example["render_service"](model, "s3://models/dist"))
+    assert service["metadata"]["name"] == name
 
 
 @pytest.mark.slow

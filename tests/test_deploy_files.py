@@ -4,7 +4,11 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import kubernetes_validate
 import pytest
@@ -62,9 +66,10 @@ def test_kserve_takes_the_files(document):
 def test_a_container_is_one_of_kubernetes_and_fits_the_server(container):
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}
     check_kubernetes(pod | {"spec": {"containers": [{**container, "volumeMounts": []}]}})
-    given = {word for word in container["args"] if word.startswith("--")}
-    assert given <= serve_options()
+    given = dict(pairwise(container["args"]))
+    assert {word for word in given if word.startswith("--")} <= serve_options()
     names = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert {int(given[word]) for word in given if word.endswith("port")} <= {*names.values()}
     for probe in (container[name]["httpGet"] for name in PROBES if name in container):
         assert probe["path"] in PATHS
         assert probe["port"] in {*names, *names.values()}
@@ -92,6 +97,31 @@ def test_systemd_takes_the_unit(tmp_path):
     command = ["systemd-analyze", "verify", path]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_the_health_check_of_the_image_asks_for_readiness_without_a_proxy(status):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status if self.path == "/v2/health/ready" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    words = re.search(r"HEALTHCHECK .*\\\n +(\[.*\])", (ROOT / "Dockerfile").read_text())[1]
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        program, *words = json.loads(words.replace(":8000", f":{server.server_port}"))
+        finished = subprocess.run(
+            [sys.executable, *words],
+            capture_output=True,
+            env={"http_proxy": "http://127.0.0.1:9"},
+            check=False,
+        )
+        server.shutdown()
+    assert program == "python"
+    assert (finished.returncode == 0) == (status == 200)
 
 
 def test_the_image_runs_as_a_numbered_user_that_is_not_root():

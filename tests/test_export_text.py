@@ -1,5 +1,6 @@
 """Texts in the graph: every mode of TextVectorization answers as Keras does, token for token."""
 
+import csv
 import functools
 import json
 import re
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from keras import layers
 from live import start
 
+from app.batch.reading import read_rows
 from app.bundles.keras_files import read_model
 from export import ExportError, ExportOptions, ModelFacts, export_bundle
 from export.inference import trace_inference
@@ -264,6 +266,28 @@ def test_texts_in_files_are_predicted(texts_bundle, run, tmp_path):
         assert all(set(each["probabilities"]) == {"bad", "good"} for each in answers)
 
 
+def test_a_job_predicts_texts_in_files(texts_bundle, run, tmp_path):
+    model, bundle = texts_bundle
+    texts = [f"the cat {number}" for number in range(5000)]
+    (tmp_path / "a.txt").write_text("\n".join(texts))
+    rows = [f'{number},"{text}"' for number, text in enumerate(texts)]
+    (tmp_path / "b.csv").write_text("\n".join(["id,text", *rows]))
+    (tmp_path / "c.txt").write_bytes(b"stop\n" * 20_000 + b"\xff\n")
+    output = tmp_path / "out.csv"
+    status, _, error = run("predict", bundle, *sorted(tmp_path.iterdir()), "--output", output)
+    assert (status, error) == (1, "")
+    expected = [f"{value:.4f}" for value in np.asarray(model(tf.constant(texts)))[:, 1]]
+    found = list(csv.DictReader(output.read_text().splitlines()))
+    for name in ("a.txt", "b.csv"):
+        lines = [line for line in found if line["file"] == str(tmp_path / name)]
+        assert [line["row"] for line in lines] == [str(number) for number in range(5000)]
+        assert [f"{float(line['good']):.4f}" for line in lines] == expected
+    (failed,) = map(json.loads, (tmp_path / "out.errors.jsonl").read_text().splitlines())
+    assert re.search(r"c.txt cannot be read.* The rows of .* from row \d+ on", failed["reason"])
+    status, _, error = run("predict", bundle, tmp_path / "a.txt", "--key", "id", "-o", "x.csv")
+    assert (status, "--key needs files with columns" in error) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -334,6 +358,15 @@ def test_a_feature_space_with_every_kind_and_crosses_is_exported_and_reads_csv(t
         path.write_text(f"city,rooms,age,area,share,price\nUlm,{text},1.5,3,4,5\n")
         with pytest.raises(InputError, match=re.escape(message)):
             read_inputs([path], predictor.manifest)
+    with path.open("a") as file:
+        file.write("Rom,2,1e39,0,0,0\nUlm,2,1.5,3,4,5\n")
+    (rows,) = read_rows([str(path)], predictor.manifest, "city", 1)  # as a batch job does
+    assert [json.loads(f"{{{row_id}}}")["row"] for row_id in rows.ids] == [2]
+    assert rows.inputs["price"].ravel().tolist() == [5]
+    assert [json.loads(f"{{{row_id}}}")["key"] for row_id, _ in rows.failed] == ["Ulm", "Rom"]
+    first, second = (reason for _, reason in rows.failed)
+    assert message in first
+    assert f"age must be of float32. Received: '1e39' in line 3 of {path}." in second
 
 
 def test_hashes_of_unknown_values_are_refused_by_the_layer():

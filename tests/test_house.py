@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,25 @@ def test_imports_run_downward_and_never_climb(path):
                 assert root not in PACKAGES, "serving/ is imported under other names too"
 
 
+def test_what_is_built_holds_every_module_and_all_of_their_data():
+    from hatchling.builders.sdist import SdistBuilder
+    from hatchling.builders.wheel import WheelBuilder
+
+    def files_in(folder):
+        return {name_of(path) for path in (ROOT / folder).rglob("*") if path.is_file()}
+
+    def built_by(builder):
+        return {file.distribution_path for file in builder(str(ROOT)).recurse_included_files()}
+
+    compiled = re.compile(r"(?:^|/)__pycache__/")
+    in_packages = {
+        name for each in PACKAGES for name in files_in(each) if not compiled.search(name)
+    }
+    of_tests = {name for name in files_in("tests") if not compiled.search(name)}
+    assert in_packages - {"serving/pyproject.toml"} == built_by(WheelBuilder)
+    assert in_packages | of_tests <= built_by(SdistBuilder)
+
+
 def test_no_module_has_a_meaningless_name():
     empty_names = {"utils", "helpers", "common", "manager", "misc"}
     assert not empty_names & {path.stem for path in MODULES}
@@ -186,6 +206,12 @@ def test_percent_signs_follow_their_number_without_a_space():
     pages = [*MODULES, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
     spaced = [page for page in pages if re.search(r"[0-9}] %(?![}0-9a-z({])", page.read_text())]
     assert not spaced
+
+
+def test_tables_have_no_bars_in_code():
+    """GitHub needs a backslash in front of one, which the built pages show."""
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    assert not [page for page in pages if re.search(r"`[^`\n]*\\\|[^`\n]*`", page.read_text())]
 
 
 def test_every_command_is_documented_and_has_an_example():
@@ -277,6 +303,17 @@ def messages():
             parts = (getattr(part, "value", " ") for part in node.values)
             texts.append("".join(part if isinstance(part, str) else " " for part in parts))
     return "\n".join(" ".join(text.split()) for text in texts)
+
+
+def test_what_messages_and_pages_tell_to_install_are_extras_in_the_clone():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    texts = "\n".join([messages(), *(page.read_text() for page in pages)])
+    names = re.findall(r"pip install (?:-\S+ )*'(?!\./serving\[)([^'\n]*)'", texts)
+    assert len(names) > 10
+    for name in names:
+        extras = re.fullmatch(r"\.\[(.*)\]", name)[1].split(",")
+        assert set(extras) <= {*project["optional-dependencies"], " "}, name  # a value is a blank
 
 
 def test_the_messages_that_troubleshooting_quotes_are_those_of_the_product():

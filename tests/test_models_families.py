@@ -251,6 +251,7 @@ def test_groups_divide_the_width_of_a_backbone_of_images_only():
         ),
         (models.FeatureExtractorConfig, {"normalization": "layer", "hidden": (1,)}, "at least 2"),
         (models.FeatureExtractorConfig, {"head": "linea"}, "head must be one of .*'linear'"),
+        (models.FeatureExtractorConfig, {"backbone": "dist"}, "a run, a bundle, or a .keras file"),
         (
             models.FeatureExtractorConfig,
             {"head": "sigmoid", "num_outputs": 3},

@@ -267,6 +267,15 @@ def test_a_token_that_no_header_can_hold_is_refused(token, message, row_bundle):
         Settings(row_bundle.parent, token=token)
 
 
+@pytest.mark.parametrize("token", ["", " "])
+def test_an_empty_variable_of_the_token_opens_no_server(token, run, row_bundle, monkeypatch):
+    monkeypatch.setenv("HORNBILL_TOKEN", token)
+    message = f"hornbill: --token or HORNBILL_TOKEN must not be empty. Received: {token!r}.\n"
+    assert run("serve", row_bundle.parent, "--port", 0) == (2, "", message)
+    monkeypatch.delenv("HORNBILL_TOKEN")
+    assert run("serve", row_bundle.parent, "--port", 0, "--token", token) == (2, "", message)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
 def test_the_process_runs_under_batch_scheduling(limited):
     _, headers, _ = limited("GET", "/v2/health/ready")

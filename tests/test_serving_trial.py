@@ -144,8 +144,39 @@ def test_free_memory_is_that_of_the_cgroup_if_it_is_less(files, expected, tmp_pa
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert free_memory(host, tmp_path) == expected
-    assert free_memory(tmp_path / "none", tmp_path / "none") == float("inf")
+    none = tmp_path / "none"
+    assert free_memory(host, tmp_path, none) == expected
+    assert free_memory(none, none, none) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "limit", "usage"),
+    [
+        ("0::/system.slice/hornbill.service", "", "memory.max", "memory.current"),
+        (
+            "4:cpu,memory:/system.slice/hornbill.service",
+            "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+        ),
+    ],
+)
+def test_free_memory_is_the_least_of_a_unit_and_of_what_it_is_in(
+    line, folder, limit, usage, tmp_path
+):
+    membership = tmp_path / "cgroup"
+    membership.write_text(f"9:name=systemd:/a:b\n{line}\n")
+    unit = tmp_path / folder / "system.slice" / "hornbill.service"
+    unit.mkdir(parents=True)
+    for group, text in ((unit, "100"), (unit.parent, "max"), (unit.parents[1], "90")):
+        (group / limit).write_text(text)
+        (group / usage).write_text("30")
+        (group / "memory.stat").write_text("")
+    none = tmp_path / "none"
+    assert free_memory(none, tmp_path, none) == 60  # the root's
+    assert free_memory(none, tmp_path, membership) == 60
+    (unit / limit).write_text("40")
+    assert free_memory(none, tmp_path, membership) == 10
 
 
 def test_versions_that_take_long_make_room_for_others(hostile, row_bundle, monkeypatch):

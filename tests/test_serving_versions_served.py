@@ -110,9 +110,14 @@ def test_a_fault_at_the_start_is_one_line_and_nothing_is_served(run, row_bundle,
         ((model, "--token-file", tmp_path / "gone"), "gone does not exist."),
         ((model, "--tls-cert", text, "--tls-key", text), "TLS needs a certificate in PEM"),
         ((model, "--tls-key", text), "Received: no certificate."),
-        ((model, "--uds", text), "uds must be a path for a new socket."),
-        ((model, "--root-path", "a b"), "root_path must begin with /"),
+        ((model, "--uds", text), "--uds must be a path for a new socket."),
+        ((model, "--root-path", "a b"), "--root-path must begin with /"),
         ((model, "--cors-origin", "a b"), "An origin must be"),
+        ((model, "--max-body-mb", "0"), "--max-body-mb must be above 0"),
+        ((model, "--drain-delay", "-1"), "--drain-delay must be from 0"),
+        ((model, "--allowed-hosts", "a:1"), "--allowed-hosts must be names"),
+        ((model, "--allowed-hosts", ","), "--allowed-hosts must be names"),
+        ((model, "--model-control", "none"), "--model-control must be one of"),
     ):
         status, output, error = run("serve", *options)
         assert (status, output, error.count("\n")) == (2, "", 1)

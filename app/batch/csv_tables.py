@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from serving.columns import check_names, read_row_inputs
+from serving.columns import require_names
 from serving.csv_lines import line_places, read_header, read_rows
 from serving.errors import InputError
 from serving.manifest import Manifest
+from serving.named_columns import needed_columns, read_cells
 
-from .rows import Rows, row_ids, rows_of, set_aside
+from .rows import Rows, row_ids, rows_of, set_aside, with_rest
 
 # A cell of text takes as much memory as this many numbers.
 _NUMBERS_IN_A_CELL = 8
@@ -30,7 +31,7 @@ def read_csv_table(path: str, manifest: Manifest, key: str | None) -> Iterator[R
             than the header; the rows before that line have been yielded.
     """
     header = read_header(Path(path))
-    check_names(manifest, header, path)
+    require_names(needed_columns(manifest), header, path)
     if key is not None and key not in header:
         raise InputError(f"{path} must have one column {key!r}. Received: no such column.")
     start = 0
@@ -57,8 +58,7 @@ def _grouped(path: str, lines: Iterator[Line], size: int) -> Iterator[list[Line]
     except InputError as error:
         if group:
             yield group
-        more = f" The rows of {path} from row {rows} on were not predicted." if rows else ""
-        raise InputError(f"{error}{more}") from None
+        raise with_rest(error, path, rows) from None
     if group:
         yield group
 
@@ -73,7 +73,7 @@ def _to_rows(
 ) -> Rows:
     numbers, rows = zip(*lines, strict=True)
     cells = dict(zip(header, zip(*rows, strict=True), strict=True))
-    found = read_row_inputs(manifest, cells, line_places(path, numbers))
+    found = read_cells(manifest, cells, line_places(path, numbers))
     ids = row_ids(path, range(start, start + len(lines)))
     reasons = found.problems
     if key is not None:

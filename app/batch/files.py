@@ -15,6 +15,7 @@ from serving.errors import InputError, first_few
 from serving.images import IMAGE_SUFFIXES, read_header
 from serving.inputs import image_shape
 from serving.manifest import Manifest
+from serving.named_columns import TEXTS, takes_named_columns, takes_texts
 
 PARQUET, CSV = ".parquet", (".csv", ".tsv")
 _TABLES = (*CSV, PARQUET)
@@ -124,7 +125,7 @@ def kind_of(name: str) -> str:
 
 def is_image(name: str) -> bool:
     """Return whether a file of a job is an image, rather than one of rows or arrays."""
-    return kind_of(name) not in (*_TABLES, ARRAY, ARCHIVE)
+    return kind_of(name) not in (*_TABLES, TEXTS, ARRAY, ARCHIVE)
 
 
 def _shows_image(name: str) -> bool:
@@ -143,6 +144,8 @@ def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:
     arrays = (ARRAY, ARCHIVE) if has_one_array else (ARCHIVE,)
     if manifest.columns or manifest.string_columns:
         return (*_TABLES, *arrays)
+    if takes_named_columns(manifest):
+        return (*CSV, *([TEXTS] if takes_texts(manifest) else []), *arrays)
     return (*IMAGE_SUFFIXES, *arrays) if has_one_array else arrays
 
 

@@ -10,6 +10,7 @@ from serving.array_files import ARCHIVE, ARRAY
 from serving.cores import available_cores
 from serving.errors import InputError, describe_all
 from serving.manifest import Manifest
+from serving.named_columns import TEXTS
 from serving.parity import Inputs, as_inputs
 
 from .arrays import read_array, read_arrays, read_images
@@ -17,6 +18,7 @@ from .csv_tables import read_csv_table
 from .files import CSV, choose_files, is_image, kind_of, require_pyarrow
 from .parts import plan_parts
 from .rows import Rows
+from .text_files import read_text_file
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def read_rows(
         return read_array(files[0], manifest)
     if kind == ARCHIVE:
         return read_arrays(files[0], manifest)
+    if kind == TEXTS:
+        return read_text_file(files[0], manifest)
     if kind in CSV:
         return read_csv_table(files[0], manifest, key)
     from .tables import read_table  # pyarrow is an optional dependency

@@ -41,6 +41,12 @@ def row_ids(path: str, numbers: Iterable[int]) -> list[str]:
     return [f"{start}{number}" for number in numbers]
 
 
+def with_rest(error: InputError, path: str, rows: int) -> InputError:
+    """Return the error of a file, with the number of its first rows that were read before it."""
+    more = f" The rows of {path} from row {rows} on were not predicted." if rows else ""
+    return InputError(f"{error}{more}")
+
+
 def rows_at_once(manifest: Manifest) -> int:
     """Return how many rows to read at a time for a model with inputs of fixed size."""
     sizes = [

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     Raises:
         SystemExit: always, with the exit status: 0 for success, 1 if a check failed, 2 for
-            invalid input, 130 after an interruption.
+            another error that its message names, 130 after an interruption.
     """
     try:
         code = app(arguments, prog_name="hornbill", standalone_mode=False)

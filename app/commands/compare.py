@@ -33,10 +33,14 @@ COMPARE_EXAMPLES = examples(
 
 def compare(
     first: Annotated[
-        Path, typer.Argument(metavar="A", help="Bundle, version or run that is used now.")
+        Path,
+        typer.Argument(metavar="A", help="Bundle, version, packed file, or run that is used now."),
     ],
     second: Annotated[
-        Path, typer.Argument(metavar="B", help="Bundle, version or run to compare it with.")
+        Path,
+        typer.Argument(
+            metavar="B", help="Bundle, version, packed file, or run to compare with it."
+        ),
     ],
     data: Annotated[
         str | None,
@@ -47,7 +51,7 @@ def compare(
         typer.Option(
             "--input",
             metavar="GLOB",
-            help="Files without labels: images, .csv, .tsv, .parquet, .npy or .npz.",
+            help="Files without labels: images, .csv, .tsv, .parquet, .txt, .npy or .npz.",
         ),
     ] = None,
     target: Target = None,
@@ -74,11 +78,11 @@ def compare(
         load_tensorflow()
     elif is_code(data):  # which returns arrays or pipelines of TensorFlow
         load_tensorflow()
+    if page is not None:  # a package that it lacks is told before the work
+        from app.reports.comparison_page import write_comparison_page
     given = named_columns(image_column, target=target)
     found = compare_models(first, second, data=data or "", files=pattern or "", given=given)
     if page is not None:
-        from app.reports.comparison_page import write_comparison_page
-
         write_page(
             lambda: write_comparison_page(page, found.facts, found.labels, found.pictures), page
         )

@@ -1,5 +1,6 @@
 """`hornbill evaluate`: measures a bundle on labeled data."""
 
+from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
@@ -9,7 +10,6 @@ from serving.errors import printable
 
 from .pages import Page, check_page, write_page
 from .terminal import (
-    Bundle,
     ImageColumn,
     Json,
     Quiet,
@@ -31,7 +31,9 @@ EVALUATE_EXAMPLES = examples(
 
 
 def evaluate(
-    bundle: Bundle,
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Bundle, version, packed file, or run.")
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -58,10 +60,10 @@ def evaluate(
         load_tensorflow()
     elif is_code(data):  # which returns arrays or pipelines of TensorFlow
         load_tensorflow()
+    if page is not None:  # a package that it lacks is told before the work
+        from app.reports.evaluation_page import write_evaluation_page
     found = evaluate_bundle(bundle, data, named_columns(image_column, target=target))
     if page is not None:
-        from app.reports.evaluation_page import write_evaluation_page
-
         write_page(
             lambda: write_evaluation_page(
                 page,

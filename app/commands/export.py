@@ -69,7 +69,7 @@ def export(
         str | None,
         typer.Option(
             metavar="TASK",
-            help="What a .keras file predicts, if it is regression. Default: classes or labels, "
+            help="Give regression if a .keras file predicts numbers. Default: classes or labels, "
             "by its outputs.",
         ),
     ] = None,
@@ -96,8 +96,8 @@ def export(
         typer.Option(
             "--input",
             metavar="NAME=DTYPE[AXES]",
-            help="What a .keras file takes, such as image=float32[batch,28,28] or "
-            "tokens=int32[batch,steps]; for a model that was not called before it was saved. May "
+            help="What a .keras file takes, such as image=float32\\[batch,28,28] or "
+            "tokens=int32\\[batch,steps]; for a model that was not called before it was saved. May "
             "be given several times.",
         ),
     ] = None,
@@ -145,7 +145,7 @@ def export(
     float16_io: Annotated[
         bool,
         typer.Option(
-            "--float16-io", help="Its inputs and outputs are float16 too, instead of float32."
+            "--float16-io", help="Also make the inputs and outputs of the float16 graph float16."
         ),
     ] = False,
     trained_on: Annotated[

@@ -44,8 +44,8 @@ def predict(
         list[Path] | None,
         typer.Argument(
             metavar="FILE…",
-            help="Images, or .csv, .tsv or .parquet files if the model takes rows; or .npy and "
-            ".npz files of its inputs.",
+            help="Images, or .csv, .tsv or .parquet files if the model takes rows, or .txt files "
+            "with a text in each line if it takes one; or .npy and .npz files of its inputs.",
             show_default=False,
         ),
     ] = None,
@@ -54,8 +54,8 @@ def predict(
         typer.Option(
             "--input",
             metavar="GLOB",
-            help="Run a batch job on the files that match this quoted pattern: .csv, .tsv, "
-            ".parquet, .npy, .npz or images.",
+            help="Run a batch job on the files that match this quoted pattern: images, .csv, .tsv, "
+            ".parquet, .txt, .npy or .npz.",
         ),
     ] = None,
     output: Annotated[
@@ -64,9 +64,9 @@ def predict(
             "--output",
             "-o",
             metavar="PATH",
-            help="File for the predictions: .csv, .tsv, .parquet or .jsonl; or a folder for those "
-            "of files that are added over time. With --features: .npy or .parquet. The same "
-            "command resumes an interrupted job.",
+            help="File for the predictions: .csv, .tsv, .parquet or .jsonl; or a folder, to which "
+            "later runs add the predictions of new files. With --features: .npy or .parquet. The "
+            "same command resumes an interrupted job.",
         ),
     ] = None,
     key: Annotated[

@@ -1,7 +1,9 @@
 """`hornbill serve`: serves a folder of bundles over HTTP."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 from .terminal import examples, import_signature
 
+_TOKEN = "HORNBILL_TOKEN"  # noqa: S105 - the name of a variable
 SERVE_EXAMPLES = examples(
     "hornbill serve dist",
     "hornbill serve dist --port 8080 --grpc-port 8001 --versions all",
@@ -57,7 +60,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="TOKEN",
-            envvar="HORNBILL_TOKEN",
+            envvar=_TOKEN,
             help="Bearer token that requests must present. Default: none is required.",
             show_envvar=True,
         ),
@@ -67,7 +70,7 @@ def serve(
         typer.Option(
             metavar="FILE",
             help="File of tokens, a name and a token in each line, which is read anew when it "
-            "changes. The log has the name.",
+            "changes. The log shows the name of the token used.",
         ),
     ] = None,
     key: Annotated[
@@ -110,13 +113,13 @@ def serve(
         float, typer.Option(metavar="MS", help="Latency budget for a batch.")
     ] = 5.0,
     allowed_hosts: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME,…",
             help="Names that requests may give as their host; *.example.com allows those below it. "
             "Default: any.",
         ),
-    ] = "",
+    ] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -170,29 +173,31 @@ def serve(
     from serving.versions import find_version
 
     grpc_address = None if grpc_port is None else find_grpc_address(host, grpc_port)
-    settings = Settings(
-        folder=find_version(folder).parent if folder.suffix == PACKED else folder,
-        versions=versions,
-        token=token,
-        token_file=token_file,
-        public_key=key,
-        tls_certificate=tls_cert,
-        tls_key=tls_key,
-        root_path=root_path.rstrip("/"),
-        cors_origins=tuple(cors_origin or ()),
-        max_body_mb=max_body_mb,
-        max_rows=max_rows,
-        max_requests=max_requests,
-        max_delay_ms=max_delay_ms,
-        allowed_hosts=tuple(allowed_hosts.replace(",", " ").split()),
-        grpc_address=grpc_address and str(grpc_address),
-        log_requests=not quiet,
-        require=tuple(require or ()),
-        model_control=model_control,
-        max_load_seconds=max_load_seconds,
-        max_load_memory_gb=max_load_memory_gb,
-        drain_delay_s=drain_delay,
-    )
+    with _options_named():
+        settings = Settings(
+            folder=find_version(folder).parent if folder.suffix == PACKED else folder,
+            versions=versions,
+            # An empty variable, which Typer passes over, must not open the server to all.
+            token=os.environ.get(_TOKEN) if token is None else token,
+            token_file=token_file,
+            public_key=key,
+            tls_certificate=tls_cert,
+            tls_key=tls_key,
+            root_path=root_path.rstrip("/"),
+            cors_origins=tuple(cors_origin or ()),
+            max_body_mb=max_body_mb,
+            max_rows=max_rows,
+            max_requests=max_requests,
+            max_delay_ms=max_delay_ms,
+            allowed_hosts=() if allowed_hosts is None else _names(allowed_hosts),
+            grpc_address=grpc_address and str(grpc_address),
+            log_requests=not quiet,
+            require=tuple(require or ()),
+            model_control=model_control,
+            max_load_seconds=max_load_seconds,
+            max_load_memory_gb=max_load_memory_gb,
+            drain_delay_s=drain_delay,
+        )
     if key is not None:
         import_signature()
     check_files(settings)
@@ -202,3 +207,24 @@ def serve(
     with suppress(OSError):  # a server is of use without anybody who reads this
         os.write(2, f"serving {folder} on {url}, API docs at /docs{also}\n".encode())
     run_server(settings, address, workers)
+
+
+def _names(given: str) -> tuple[str, ...]:
+    """Return the names of a list; an empty one has an empty name, which is refused."""
+    return tuple(given.replace(",", " ").split()) or ("",)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Let the error of a setting name the option that people gave."""
+    from serving.errors import InputError
+    from serving.server import Settings
+
+    try:
+        yield
+    except InputError as error:
+        name, _, rest = str(error).partition(" ")
+        if name not in {field.name for field in fields(Settings)}:
+            raise
+        option = f"--{name.removesuffix('_s').replace('_', '-')}"
+        raise InputError(f"{option}{f' or {_TOKEN}' * (name == 'token')} {rest}") from None

@@ -40,7 +40,7 @@ def push(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Store a bundle as an image in an OCI registry or layout, with the folder models."""
+    """Store a bundle in an OCI registry or layout, as an image that holds the folder models."""
     from app.sharing.handing_on import push as push_bundle
     from serving.versions import find_version
 
@@ -59,7 +59,7 @@ def pull(
         typer.Argument(
             metavar="IMAGE",
             help=f"{_IMAGE} Without a tag, the tag that is the highest version; HOST/NAME@sha256:… "
-            "is one image for ever.",
+            "always names the same image.",
         ),
     ],
     output: Output = Path("dist"),

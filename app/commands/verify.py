@@ -43,7 +43,7 @@ def verify(
         typer.Option(
             metavar="VERSIONS",
             help="Also run the golden samples with these versions of onnxruntime, such as "
-            "1.20.1,1.24.4, each of which is installed for the moment. Exit with 1 if an answer "
+            "1.20.1,1.24.4, each of which is installed temporarily. Exit with 1 if an answer "
             "changes.",
         ),
     ] = None,

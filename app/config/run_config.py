@@ -39,8 +39,8 @@ class RunConfig:
 
     Attributes:
         family: one of `FAMILIES`, or a user's model, see `app.config.families.family_named`.
-        data: name or path of the data source; or a DataFrame, arrays or pipelines, which
-            `app.runs.train` writes into the folder of its run.
+        data: name or path of the data source; in Python also a DataFrame, arrays or pipelines,
+            which are written into the folder of the run, see `app.runs.train`.
         seed: seed of the split, the initial weights, the order of samples and dropout.
         reading: how the source is read.
         model: configuration of the model, without the sizes that the data determines.

@@ -11,7 +11,7 @@ from .choice_rules import CHOICE_RULES
 from .run_config import DECIDED_BY_DATA, PARTS, RunConfig, make_config
 
 # What a docstring says of the names of constants and modules.
-_FOR_PROGRAMMERS = re.compile(r"[,;] (?:see|one of) `[\w.]+`")
+_FOR_PROGRAMMERS = re.compile(r"[,;] (?:see|one of) `[\w.]+`|\s+\(see `[\w.]+`\)|\s+See `[\w.]+`\.")
 _RUN_VALUES = {
     "data": "a name or a path",
     "seed": "from 0 to 4,294,967,295",

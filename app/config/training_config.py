@@ -100,9 +100,10 @@ class TrainingConfig:
         repeat: passes over the training split in each epoch. On tiny data sets, several passes
             save the time of evaluations and callbacks.
         batch_size: number of samples in a step.
-        loss: loss function, one of `LOSSES`, the name of another loss of Keras, or a reference to
-            one of your own, see `app.system.user_code`. `auto` is the cross entropy that suits the
-            head, or `mse` for a linear head; `cross_entropy` is the categorical cross entropy.
+        loss: loss function, one of `LOSSES`; other losses of Keras are given by their names, those
+            of your own by a reference, see `app.system.user_code`. `auto` is the cross entropy that
+            suits the head, or `mse` for a linear head; `cross_entropy` is the categorical cross
+            entropy.
         metrics: further metrics to show while training, by the name in Keras or by a reference.
         callbacks: callbacks of your own, by a reference.
         label_smoothing: fraction of each target that is spread over all classes (Szegedy et al.,

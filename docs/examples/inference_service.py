@@ -38,10 +38,20 @@ spec:
 """
 
 
-def render_service(model_name: str, storage_uri: str) -> str:
-    """Return the YAML. Kubernetes only allows lower-case letters, digits and hyphens in names."""
+def service_name(model_name: str) -> str:
+    """Return a name for the service: a letter, then lower-case letters, digits and hyphens.
+
+    A host name has 63 characters, of which KServe needs 10 for `-predictor`.
+    """
     name = re.sub(r"[^a-z0-9]+", "-", model_name.lower()).strip("-")
-    return SERVICE.format(name=name, storage_uri=storage_uri)
+    if not name[:1].isalpha():
+        name = f"model-{name}"
+    return name[:53].strip("-")
+
+
+def render_service(model_name: str, storage_uri: str) -> str:
+    """Return the YAML."""
+    return SERVICE.format(name=service_name(model_name), storage_uri=storage_uri)
 
 
 def main() -> None:

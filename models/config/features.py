@@ -69,7 +69,7 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
         image_shape: `(height, width, channels)` of an image; empty for rows.
         backbone: what computes the features of an image: `residual` (see `residual_backbone`);
             `mlp`, the hidden layers alone; the name of a model in `keras.applications`; or the
-            path of a `.keras` file that was trained before, on images or on rows.
+            path of a run, a bundle or a `.keras` file, trained before on images or on rows.
         weights: initial weights of a model in `keras.applications`: `random`, `imagenet`, or the
             path of a `.weights.h5` file.
         freeze: layers of the backbone that do not learn: `none`, `all`, or the number of the
@@ -146,7 +146,7 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
         if self.backbone not in names and not self.is_trained:
             raise ValueError(
                 f"backbone must be {', '.join(OWN_BACKBONES)}, a model of keras.applications such "
-                "as MobileNetV2, a run, or a .keras file. "
+                "as MobileNetV2, a run, a bundle, or a .keras file. "
                 f"Received: backbone={self.backbone!r}.{suggest(self.backbone, names)}"
             )
         if self.weights not in WEIGHTS and not self.weights.endswith(WEIGHTS_SUFFIX):

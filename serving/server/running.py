@@ -119,7 +119,7 @@ def find_grpc_address(host: str, port: int) -> Address:
     if missing:
         raise InputError(
             f"gRPC needs the packages of the extra grpc. Received: no {', '.join(missing)}. "
-            "Install them with: pip install 'hornbill[grpc]'."
+            "Install them in the clone of Hornbill with: pip install '.[serve,grpc]'."
         )
     return find_address(host, port)
 
@@ -160,7 +160,7 @@ def find_socket(path: Path) -> Address:
             raise _used(path)
         path.unlink()
     elif path.exists():
-        raise InputError(f"uds must be a path for a new socket. Received: {path}, another file.")
+        raise InputError(f"--uds must be a path for a new socket. Received: {path}, another file.")
     try:
         with socket.socket(socket.AF_UNIX) as listener:  # Granian's own error is a traceback
             listener.bind(os.fspath(path))

@@ -10,7 +10,8 @@ from ..errors import InputError, cannot_read
 from .origins import check_origin
 
 VERSIONS = ("latest", "all")
-_HOST = re.compile(r"(\*\.)?[\w.-]+|\[?[0-9a-fA-F:]+\]?")
+# An address of IPv6 has two colons or more; with one it is a name and a port.
+_HOST = re.compile(r"(\*\.)?[\w.-]+|\[?[0-9a-fA-F]*(:[0-9a-fA-F]*){2,7}\]?")
 MODEL_CONTROLS = ("poll", "explicit")
 # Upper limits of Granian, zlib and timers.
 _MAX = {
@@ -113,7 +114,7 @@ class Settings:
                     f"{name} must be one of {', '.join(choices)}. Received: {value!r}."
                 )
         if self.token is not None and not self.token.strip():
-            raise InputError("token must not be empty. Received: only spaces.")
+            raise InputError(f"token must not be empty. Received: {self.token!r}.")
         if self.token is not None and not self.token.isascii():  # headers cannot hold others
             raise InputError("token must only have ASCII characters. Received: one with others.")
         for host in self.allowed_hosts:
