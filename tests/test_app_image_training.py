@@ -1,5 +1,6 @@
 """Training on images: what is chosen from the data, backbones, and the road to predictions."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import combine_settings, config_toml, parse_settings
 from app.config.training_config import FeatureTrainingConfig
+from app.data import image_files
 from app.data.datasets import Dataset
-from app.errors import ConfigError
+from app.errors import ConfigError, RunError
 from app.reports.augmented_images import draw_augmented
 from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
@@ -227,6 +229,27 @@ class StopAt(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.epoch:
             raise KeyboardInterrupt
+
+
+def test_a_file_that_vanishes_while_images_are_decoded_in_each_epoch_is_named(
+    data, tmp_path, monkeypatch
+):
+    photos = Path(shutil.copytree(data, tmp_path / "photos"))
+    monkeypatch.setattr(image_files, "_MAX_FRACTION", 0)  # as if the disk was full
+
+    def move(epoch, _logs):
+        if epoch == 1:
+            photos.rename(tmp_path / "x")
+
+    moved = keras.callbacks.LambdaCallback(on_epoch_begin=move)
+    settings = {"backbone": "mlp", "hidden": [8], "epochs": 2}
+    config = make_config("features", settings, data=photos)
+    message = r"must stay as they are. Received: .*photos.*png does not exist. Put it back, and"
+    with pytest.raises(RunError, match=message):
+        train(config, tmp_path / "runs", [moved], figures=False)
+    (tmp_path / "x").rename(photos)
+    (folder,) = (tmp_path / "runs" / "features").iterdir()
+    assert resume(folder).metrics["test"]
 
 
 # In short: test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run.

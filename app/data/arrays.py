@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from app.errors import DataError
-from serving.errors import reason_of
+from serving.cores import available_cores
+from serving.errors import InputError, reason_of
 
 # Number of rows that are read or written at a time, and of bytes if rows are large.
 CHUNK = 4096
@@ -98,7 +99,14 @@ class ComputedArray:
         sample_shape: shape of a row.
         dtype: type of the elements.
         fingerprints: a hash of each row, uint64 `(rows,)`.
+
+    Attributes:
+        problem: why a row could not be computed, such as a file that is gone; None if all could.
+            A pipeline of TensorFlow, which reads rows in its own threads, tells only that one
+            could not.
     """
+
+    problem: InputError | None = None
 
     def __init__(
         self,
@@ -124,13 +132,21 @@ class ComputedArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Return the rows at a slice or an array of indices."""
+        """Return the rows at a slice or an array of indices.
+
+        Raises:
+            InputError: a row cannot be computed; see `problem`.
+        """
         index = _checked(index, len(self))
         rows = np.empty((len(index), *self.shape[1:]), self.dtype)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            chosen = (self._sources[number] for number in index)
-            for number, row in enumerate(pool.map(self._compute, chosen)):
-                rows[number] = row
+        try:
+            with ThreadPoolExecutor(available_cores()) as pool:
+                chosen = (self._sources[number] for number in index)
+                for number, row in enumerate(pool.map(self._compute, chosen)):
+                    rows[number] = row
+        except InputError as error:
+            self.problem = self.problem or error
+            raise
         return rows
 
     def at(self, indices: np.ndarray) -> "ComputedArray":
