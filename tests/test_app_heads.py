@@ -1,6 +1,7 @@
 """Heads on the features of a trained model, and training with such a backbone in two phases."""
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -257,6 +258,37 @@ def test_a_trained_backbone_learns_after_a_quarter_of_the_epochs(shapes):
     settings |= {"head_epochs": 9}
     with pytest.raises(ConfigError, match="must be at most 8, .* Received: head_epochs=9"):
         choose_defaults(make_config("features", settings), 100, (32, 32, 3))
+
+
+def test_training_does_not_stop_early_before_the_backbone_learns(tmp_path):
+    # Nothing is learned at all: the validation loss does not fall.
+    random = np.random.default_rng(0)
+    images = {
+        f"x_{part}": random.integers(0, 256, (20, 8, 8, 3), np.uint8) for part in ("train", "test")
+    }
+    targets = {name.replace("x", "y"): np.arange(20) % 2 for name in images}
+    np.savez(tmp_path / "noise.npz", **images, **targets)
+    settings = {"backbone": save_model(tmp_path / "own.keras", (8, 8, 3)), "epochs": 6}
+    settings |= {"head_epochs": 2, "patience": 1, "optimizer.learning_rate": 1e-30}
+    settings |= {"optimizer.weight_decay": 0, "validation_split": 0.5}
+    config = make_config("features", settings, data=tmp_path / "noise.npz")
+
+    def stop(epoch, _logs):
+        if epoch == 2:
+            interrupt()
+
+    stopping = keras.callbacks.LambdaCallback(on_epoch_begin=stop)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path, [stopping], figures=False)
+    (folder,) = (tmp_path / "features").iterdir()
+    with np.load(folder / "checkpoint.npz") as checkpoint:
+        arrays = dict(checkpoint)
+    state = json.loads(arrays["state"].tobytes())
+    # An earlier version has counted these epochs.
+    state["callbacks"]["EarlyStopping"] |= {"wait": 9, "best": -1.0}
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    np.savez(folder / "checkpoint.npz", **arrays)
+    assert len(history(resume(folder)).splitlines()) == 1 + 4
 
 
 @pytest.mark.parametrize("name", ["SGD", "AdamW", "Adam"])

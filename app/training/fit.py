@@ -212,9 +212,11 @@ def _callbacks(
         saver.first_whole = first_whole = growing[0].first_whole
     changing = optimizer_callbacks(training.optimizer)
     if training.patience:
-        # Losses on smaller images are others, and a net that has seen only these is not done.
+        # Losses on smaller images are others, and a net that has seen only these is not done. Nor
+        # is one whose backbone has not learned yet.
+        first = max(first_whole, getattr(training, "head_epochs", 0))
         stopping = keras.callbacks.EarlyStopping(
-            "val_loss", patience=training.patience, start_from_epoch=first_whole
+            "val_loss", patience=training.patience, start_from_epoch=first
         )
         changing.append(stopping)
     return [
