@@ -19,6 +19,9 @@ from serving.errors import InputError, reason_of
 # Number of rows that are read or written at a time, and of bytes if rows are large.
 CHUNK = 4096
 _CHUNK_BYTES = 32_000_000
+# Pixels of the images that a net sees at once in an evaluation: its first maps take fifty times the
+# memory of the images.
+_PIXELS_AT_ONCE = 2_400_000
 
 
 class DiskArray:
@@ -229,8 +232,24 @@ def array_parts(array: Array) -> list[Any]:
 
 def rows_in_chunk(array: Array) -> int:
     """Return the number of rows of `array` to read or write at a time."""
-    row = math.prod(array.shape[1:]) * array.dtype.itemsize
-    return max(1, min(CHUNK, _CHUNK_BYTES // max(1, row)))
+    return min(CHUNK, rows_in(array, _CHUNK_BYTES))
+
+
+def rows_in(array: Array, size: int) -> int:
+    """Return the number of rows of `array` that take `size` bytes, at least one."""
+    return max(1, size // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
+
+
+def samples_at_once(shape: Sequence[int], most: int, pixels: int = _PIXELS_AT_ONCE) -> int:
+    """Return the number of samples for a net to see at once: fewer if images are large.
+
+    Args:
+        shape: shape of an array of samples, such as `(images, height, width, channels)`.
+        most: the largest number, and that of anything but images.
+        pixels: the largest number of pixels, unless a single image has more.
+    """
+    is_image = len(shape) > 3
+    return max(1, min(most, pixels // max(1, math.prod(shape[1:-1])))) if is_image else most
 
 
 def chunks(array: Array, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
