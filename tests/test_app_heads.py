@@ -370,6 +370,8 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     refuse(gray, data, tmp_path, "Give a model of images in color, or gray images.")
     refuse(four, data, tmp_path, "Give a model of gray images or of images in color.")
     refuse({"head_epochs": 2}, data, tmp_path, "Received: head_epochs=2, backbone=residual with r")
+    frozen = model | {"head_epochs": 2, "freeze": "all"}
+    refuse(frozen, data, tmp_path, "a backbone that learns. Received: head_epochs=2, freeze=all")
     refuse({"wide": True}, data, tmp_path, "wide applies to rows only")
     refuse({"members": 2}, data, tmp_path, "members applies to rows only")
     for path, message in (
@@ -415,6 +417,31 @@ def test_a_frozen_model_of_keras_applications_has_the_settings_of_a_head():
     given = {"backbone": "MobileNetV2", "weights": "imagenet", "freeze": "all"}
     training = choose_defaults(make_config("features", given), 4_000, (96, 96, 3)).training
     assert (training.epochs, training.head_epochs, training.augments) == (20, 0, False)
+
+
+def test_the_penalty_of_a_head_is_that_of_each_label(shapes):
+    settings = {"backbone": str(shapes.folder), "freeze": "all", "head": "sigmoid"}
+
+    def penalty(*labels):
+        given = settings | {"target": labels}
+        return choose_defaults(make_config("features", given), 100, (32, 32, 3)).model.l2
+
+    assert (penalty("a"), penalty("a", "b", "c", "d")) == (0.5, 0.125)
+
+
+@pytest.mark.parametrize(("batch_size", "repeat"), [(None, 6), (400, 75), (16, 3)])
+def test_a_head_takes_as_many_steps_with_any_batch_size(shapes, batch_size, repeat):
+    settings = {"backbone": str(shapes.folder), "freeze": "all"}
+    settings |= {"batch_size": batch_size} if batch_size else {}
+    training = choose_defaults(make_config("features", settings), 400, (32, 32, 3)).training
+    assert training.repeat == repeat
+    assert training.epochs * training.repeat * -(-400 // training.batch_size) >= 1500
+
+
+def test_labels_are_smoothed_with_the_name_of_their_loss_too(shapes):
+    settings = {"head": "sigmoid", "target": ("a", "b"), "loss": "binary_cross_entropy"}
+    training = choose_defaults(make_config("features", settings), 100, (32, 32, 3)).training
+    assert training.label_smoothing == 0.1
 
 
 @pytest.mark.parametrize(("epochs", "of_head"), [(1, 0), (2, 1), (3, 1), (8, 2)])
