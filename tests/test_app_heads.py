@@ -1,6 +1,7 @@
 """Heads on the features of a trained model, and training with such a backbone in two phases."""
 
 import csv
+import functools
 import json
 import shutil
 from dataclasses import replace
@@ -390,6 +391,21 @@ def test_weights_of_another_architecture_and_images_below_the_least_size_are_ref
         application_backbone(image, "VGG16", str(other))
     with pytest.raises(BackboneError, match="must be at least 75x75.* Set image_size to larger"):
         application_backbone(image, "InceptionV3", "random")
+
+
+def test_weights_that_cannot_be_downloaded_are_put_where_keras_looks(monkeypatch):
+    build = keras.applications.VGG16
+
+    @functools.wraps(build)
+    def fail(**_):
+        raise OSError("URL fetch failure on https://example.org/vgg16.h5: None -- no route")
+
+    monkeypatch.setattr(keras.applications, "VGG16", fail)
+    monkeypatch.setenv("KERAS_HOME", "/srv/keras")
+    image = keras.Input((32, 32, 3), dtype="uint8")
+    message = "/vgg16.h5 elsewhere, and put it into /srv/keras/models."
+    with pytest.raises(BackboneError, match=message):
+        application_backbone(image, "VGG16", "imagenet")
 
 
 def test_layers_that_keep_random_weights_are_told(data, tmp_path):
