@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -337,6 +338,27 @@ def test_the_images_of_a_head_on_features_can_be_augmented():
     _, settings = head_settings("softmax", "RUN", {"augmentation.flip": "true"})
     assert settings["augmentation.flip"] == "true"
     assert settings["freeze"] == "all"
+
+
+def test_a_head_is_said_to_train_on_feature_vectors(run, shapes, data, tmp_path):
+    status, output, error = run(
+        *("train", "softmax", "--data", data, "--on-features", shapes.folder, "-o", tmp_path),
+        *("--set", "epochs=1", "--no-figures"),
+    )
+    assert status == 0
+    assert re.search(r"training: [\d,]+ feature vectors an epoch in \d+ steps", error)
+    assert re.search(r"speed: .* [\d,]+ feature vectors/s after the first step", output)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_alone"),
+    [({}, True), ({"augmentation.flip": True}, False), ({"freeze": "none"}, False)],
+)
+def test_features_are_computed_once_unless_images_or_the_backbone_change(
+    shapes, settings, is_alone
+):
+    given = {"backbone": str(shapes.folder), "freeze": "all", **settings}
+    assert make_config("features", given).learns_head_only is is_alone
 
 
 def test_an_extractor_that_is_gone_is_refused_before_anything_is_written(run, tmp_path):
