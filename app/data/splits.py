@@ -55,12 +55,7 @@ def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FR
     """
     if dataset.task == "multiclass":
         _require_every_class(dataset)
-    end = len(dataset.targets)
-    test_start = end if dataset.test_start is None else dataset.test_start
-    start = test_start if dataset.validation_start is None else dataset.validation_start
-    train, validating, test = np.split(np.arange(end), [start, test_start])
-    if dataset.test_start is None:
-        train, test = _split(dataset, train, TEST_FRACTION, seed)
+    train, validating, test = split_test(dataset, seed)
     if dataset.validation_start is None:
         train, validating = _split(dataset, train, validation, seed, "validation_split")
     if dataset.task == "multiclass":
@@ -68,6 +63,28 @@ def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FR
         if not count.all():
             raise _too_few(dataset, validation)
     return Splits(train, validating, test)
+
+
+def split_test(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the training, the validation and the test samples before validation is split off.
+
+    Args:
+        dataset: the samples.
+        seed: seed of the split.
+
+    Returns:
+        int64 indices; none of validation unless the source has such a split.
+
+    Raises:
+        DataError: there are too few samples.
+    """
+    end = len(dataset.targets)
+    test_start = end if dataset.test_start is None else dataset.test_start
+    start = test_start if dataset.validation_start is None else dataset.validation_start
+    train, validation, test = np.split(np.arange(end), [start, test_start])
+    if dataset.test_start is None:
+        train, test = _split(dataset, train, TEST_FRACTION, seed)
+    return train, validation, test
 
 
 def _require_every_class(dataset: Dataset) -> None:
