@@ -112,17 +112,15 @@ class InferenceFunction:
             ExportError: Keras cannot run the model, or an output lacks a row for some sample.
         """
         named = self.by_name(inputs)
-        leaves = [
-            tf.cast(tf.constant(named[spec.name]), tensor.dtype)
-            for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
-        ]
-        size = len(leaves[0]) if self.whole_batches else self._batch_size(leaves)
+        arrays = [named[spec.name] for spec in self.inputs]
+        size = len(arrays[0]) if self.whole_batches else self._batch_size(arrays)
         if self.backend is not None:
-            arrays = [leaf.numpy() for leaf in leaves]
-            return self._named(predict_on(self.backend, self.model, arrays, size), len(arrays[0]))
+            leaves = [leaf.numpy() for leaf in self._leaves(arrays)]
+            return self._named(predict_on(self.backend, self.model, leaves, size), len(leaves[0]))
         batches: list[Outputs] = []
-        for start in range(0, len(leaves[0]), size):
-            batch = [leaf[start : start + size] for leaf in leaves]
+        for start in range(0, len(arrays[0]), size):
+            # All at once in the model's dtype would take several times the memory of images.
+            batch = self._leaves([array[start : start + size] for array in arrays])
             given = keras.tree.pack_sequence_as(self.model.input, batch)
             # A GPU may round products to three digits (TF32), too coarse for a reference.
             with explained(_RUNS, layer_names(self.model)), tf.device("/CPU:0"):
@@ -135,6 +133,13 @@ class InferenceFunction:
             for spec in self.outputs
         }
 
+    def _leaves(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """Return arrays as tensors in the dtypes of the model's inputs."""
+        return [
+            tf.cast(tf.constant(array), tensor.dtype)
+            for array, tensor in zip(arrays, self.model.inputs, strict=True)
+        ]
+
     def _named(self, predicted: Sequence[Any], count: int) -> Outputs:
         """Return flattened outputs by name; each must have a row for each of `count` samples."""
         names = output_names(self.model, [spec.name for spec in self.inputs])
@@ -143,9 +148,9 @@ class InferenceFunction:
             _check_rows(outputs, count)
         return {spec.name: outputs[spec.name] for spec in self.outputs}
 
-    def _batch_size(self, leaves: Sequence[Any]) -> int:
+    def _batch_size(self, arrays: Sequence[np.ndarray]) -> int:
         """Return the number of samples whose results fit into memory in one call."""
-        longest = max((size for leaf in leaves for size in leaf.shape[1:]), default=1)
+        longest = max((size for array in arrays for size in array.shape[1:]), default=1)
         numbers = sum(
             math.prod(longest if size is None else size for size in tensor.shape[1:])
             for operation in self.function.graph.get_operations()

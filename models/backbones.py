@@ -1,6 +1,7 @@
 """Backbones: what turns an image into features, in front of the head."""
 
 import math
+import os
 import re
 import sys
 import warnings
@@ -17,8 +18,6 @@ from .config.features import WEIGHTS
 from .config.layers import HiddenConfig
 from .errors import BackboneError
 
-# Where Keras looks for weights before it downloads them.
-_CACHE = "~/.keras/models"
 # Larger maps than this are made smaller by the stem: details of a pixel seldom tell classes apart,
 # and a step takes as long as its maps are large.
 _LARGEST_MAP = 48
@@ -177,6 +176,11 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
     return keras.layers.GlobalAveragePooling2D("channels_last", name="pooled_maps")(model.output)
 
 
+def _weights_folder() -> Path:
+    """Return the folder in which Keras looks for weights before it downloads them."""
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
+
+
 def _application_error(
     name: str, weights: str, shape: tuple[int, ...], reason: str
 ) -> BackboneError:
@@ -185,7 +189,7 @@ def _application_error(
         received = shorten(reason, 200, placeholder=" …")
         return BackboneError(
             f"The weights of {name} cannot be downloaded. Received: {received}. Download "
-            f"{address[0].rstrip(':')} elsewhere, and put it into {_CACHE}."
+            f"{address[0].rstrip(':')} elsewhere, and put it into {_weights_folder()}."
         )
     return BackboneError(
         f"{name} cannot be built with weights={weights} for images of {shape[1]}x{shape[2]}. "

@@ -266,6 +266,8 @@ def test_the_demo_of_images_predicts_test_files(tmp_path):
 
     data = tmp_path / "shapes"
     write_shapes(data, train=12, test=2)
+    for place in (data, data / "test", data / "test" / next(iter(CLASSES))):
+        (place / ".DS_Store").write_bytes(b"of a file browser")
     settings = {"backbone": "mlp", "hidden": [8], "epochs": 1, "figures": False}
     text = io.StringIO()
     console = Console(file=text, width=100)

@@ -196,6 +196,22 @@ def test_splits_never_overlap_and_hold_every_class(seed, sizes):
     np.testing.assert_array_equal(splits.test, again.test)
 
 
+def test_many_classes_of_few_samples_are_told_a_fraction_that_has_one_of_each():
+    def of(each, classes=30):
+        targets = np.repeat(np.arange(classes), each)
+        inputs = np.zeros((len(targets), 2), "float32")
+        labels = tuple(f"class {number}" for number in range(classes))
+        return Dataset(source="own", inputs=inputs, targets=targets, labels=labels)
+
+    message = r"of which 10% are to be split off. Set validation_split=0.25, which"
+    with pytest.raises(DataError, match=message):
+        split_dataset(of(5), 0)
+    splits = split_dataset(of(5), 0, validation=0.25)
+    assert len(splits.validation) == 30
+    with pytest.raises(DataError, match=r"of which 20% .* Add samples, or leave rare classes out"):
+        split_dataset(of(4), 0)
+
+
 def test_a_training_pipeline_shuffles_each_epoch_differently_and_depends_on_the_seed():
     numbers = np.arange(100, 150)
     indices = np.arange(40)

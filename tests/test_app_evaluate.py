@@ -18,6 +18,8 @@ from app.bundles.comparing import KnownSamples, compare_with_previous
 from app.bundles.evaluating import reading_of
 from app.config.reading_config import ReadingConfig
 from app.data.labeled import read_labeled
+from app.data.measured import choose_measured
+from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.data.targets import names_of_targets
 from app.errors import DataError
@@ -343,6 +345,31 @@ def test_an_export_compares_on_samples_that_are_new_to_both_versions(
     assert found["measured_on"] == (
         f"{new}the 30 samples of the test split{new and ' that are new to both versions'}"
     )
+
+
+@pytest.mark.parametrize("validation", [20, 14])
+def test_without_a_test_split_that_of_the_training_is_measured_on(bundle, tmp_path, validation):
+    random = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        for number in range(count * 10):
+            path = tmp_path / "digits" / split / f"{number % 10}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (28, 28), np.uint8)).save(path)
+    trained = split_dataset(load_dataset(str(tmp_path / "digits")), 0)
+    manifest = read_manifest(bundle)
+    dataset = read_labeled(str(tmp_path / "digits"), manifest, reading_of(manifest, {}))
+    joined = read_labeled("+".join(2 * [dataset.source]), manifest, reading_of(manifest, {}))
+    assert len(joined.targets) == 160
+    sizes = {"train": 66 - validation, "validation": validation, "test": 14}
+    if validation == 20:
+        sizes = {name: len(part) for name, part in vars(trained).items()}
+    data = {**manifest.data, "source": "digits", "samples": sizes}
+    known = dataclasses.replace(manifest, data=data)
+    chosen, _ = choose_measured(dataset, "digits", [known])
+    if validation == 20:
+        np.testing.assert_array_equal(chosen, trained.test)
+    else:  # an earlier version split it off the validation samples too
+        assert chosen.max() >= 60
 
 
 def test_data_that_has_grown_since_a_training_is_told(row_bundle, tmp_path, run):

@@ -1,6 +1,9 @@
 """Heads on the features of a trained model, and training with such a backbone in two phases."""
 
 import csv
+import functools
+import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -259,6 +262,37 @@ def test_a_trained_backbone_learns_after_a_quarter_of_the_epochs(shapes):
         choose_defaults(make_config("features", settings), 100, (32, 32, 3))
 
 
+def test_training_does_not_stop_early_before_the_backbone_learns(tmp_path):
+    # Nothing is learned at all: the validation loss does not fall.
+    random = np.random.default_rng(0)
+    images = {
+        f"x_{part}": random.integers(0, 256, (20, 8, 8, 3), np.uint8) for part in ("train", "test")
+    }
+    targets = {name.replace("x", "y"): np.arange(20) % 2 for name in images}
+    np.savez(tmp_path / "noise.npz", **images, **targets)
+    settings = {"backbone": save_model(tmp_path / "own.keras", (8, 8, 3)), "epochs": 6}
+    settings |= {"head_epochs": 2, "patience": 1, "optimizer.learning_rate": 1e-30}
+    settings |= {"optimizer.weight_decay": 0, "validation_split": 0.5}
+    config = make_config("features", settings, data=tmp_path / "noise.npz")
+
+    def stop(epoch, _logs):
+        if epoch == 2:
+            interrupt()
+
+    stopping = keras.callbacks.LambdaCallback(on_epoch_begin=stop)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path, [stopping], figures=False)
+    (folder,) = (tmp_path / "features").iterdir()
+    with np.load(folder / "checkpoint.npz") as checkpoint:
+        arrays = dict(checkpoint)
+    state = json.loads(arrays["state"].tobytes())
+    # An earlier version has counted these epochs.
+    state["callbacks"]["EarlyStopping"] |= {"wait": 9, "best": -1.0}
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    np.savez(folder / "checkpoint.npz", **arrays)
+    assert len(history(resume(folder)).splitlines()) == 1 + 4
+
+
 @pytest.mark.parametrize("name", ["SGD", "AdamW", "Adam"])
 def test_the_backbone_keeps_its_weights_then_learns_at_a_tenth_of_the_rate(name):
     decay = {"weight_decay": 0.1} if name == "AdamW" else {}
@@ -306,6 +340,27 @@ def test_the_images_of_a_head_on_features_can_be_augmented():
     assert settings["freeze"] == "all"
 
 
+def test_a_head_is_said_to_train_on_feature_vectors(run, shapes, data, tmp_path):
+    status, output, error = run(
+        *("train", "softmax", "--data", data, "--on-features", shapes.folder, "-o", tmp_path),
+        *("--set", "epochs=1", "--no-figures"),
+    )
+    assert status == 0
+    assert re.search(r"training: [\d,]+ feature vectors an epoch in \d+ steps", error)
+    assert re.search(r"speed: .* [\d,]+ feature vectors/s after the first step", output)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_alone"),
+    [({}, True), ({"augmentation.flip": True}, False), ({"freeze": "none"}, False)],
+)
+def test_features_are_computed_once_unless_images_or_the_backbone_change(
+    shapes, settings, is_alone
+):
+    given = {"backbone": str(shapes.folder), "freeze": "all", **settings}
+    assert make_config("features", given).learns_head_only is is_alone
+
+
 def test_an_extractor_that_is_gone_is_refused_before_anything_is_written(run, tmp_path):
     status, _, error = run(
         "train", "softmax", "--data", "iris", "--on-features", tmp_path / "gone", "-o", tmp_path
@@ -338,6 +393,8 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     refuse(gray, data, tmp_path, "Give a model of images in color, or gray images.")
     refuse(four, data, tmp_path, "Give a model of gray images or of images in color.")
     refuse({"head_epochs": 2}, data, tmp_path, "Received: head_epochs=2, backbone=residual with r")
+    frozen = model | {"head_epochs": 2, "freeze": "all"}
+    refuse(frozen, data, tmp_path, "a backbone that learns. Received: head_epochs=2, freeze=all")
     refuse({"wide": True}, data, tmp_path, "wide applies to rows only")
     refuse({"members": 2}, data, tmp_path, "members applies to rows only")
     for path, message in (
@@ -356,6 +413,21 @@ def test_weights_of_another_architecture_and_images_below_the_least_size_are_ref
         application_backbone(image, "VGG16", str(other))
     with pytest.raises(BackboneError, match="must be at least 75x75.* Set image_size to larger"):
         application_backbone(image, "InceptionV3", "random")
+
+
+def test_weights_that_cannot_be_downloaded_are_put_where_keras_looks(monkeypatch):
+    build = keras.applications.VGG16
+
+    @functools.wraps(build)
+    def fail(**_):
+        raise OSError("URL fetch failure on https://example.org/vgg16.h5: None -- no route")
+
+    monkeypatch.setattr(keras.applications, "VGG16", fail)
+    monkeypatch.setenv("KERAS_HOME", "/srv/keras")
+    image = keras.Input((32, 32, 3), dtype="uint8")
+    message = "/vgg16.h5 elsewhere, and put it into /srv/keras/models."
+    with pytest.raises(BackboneError, match=message):
+        application_backbone(image, "VGG16", "imagenet")
 
 
 def test_layers_that_keep_random_weights_are_told(data, tmp_path):
@@ -383,6 +455,31 @@ def test_a_frozen_model_of_keras_applications_has_the_settings_of_a_head():
     given = {"backbone": "MobileNetV2", "weights": "imagenet", "freeze": "all"}
     training = choose_defaults(make_config("features", given), 4_000, (96, 96, 3)).training
     assert (training.epochs, training.head_epochs, training.augments) == (20, 0, False)
+
+
+def test_the_penalty_of_a_head_is_that_of_each_label(shapes):
+    settings = {"backbone": str(shapes.folder), "freeze": "all", "head": "sigmoid"}
+
+    def penalty(*labels):
+        given = settings | {"target": labels}
+        return choose_defaults(make_config("features", given), 100, (32, 32, 3)).model.l2
+
+    assert (penalty("a"), penalty("a", "b", "c", "d")) == (0.5, 0.125)
+
+
+@pytest.mark.parametrize(("batch_size", "repeat"), [(None, 6), (400, 75), (16, 3)])
+def test_a_head_takes_as_many_steps_with_any_batch_size(shapes, batch_size, repeat):
+    settings = {"backbone": str(shapes.folder), "freeze": "all"}
+    settings |= {"batch_size": batch_size} if batch_size else {}
+    training = choose_defaults(make_config("features", settings), 400, (32, 32, 3)).training
+    assert training.repeat == repeat
+    assert training.epochs * training.repeat * -(-400 // training.batch_size) >= 1500
+
+
+def test_labels_are_smoothed_with_the_name_of_their_loss_too(shapes):
+    settings = {"head": "sigmoid", "target": ("a", "b"), "loss": "binary_cross_entropy"}
+    training = choose_defaults(make_config("features", settings), 100, (32, 32, 3)).training
+    assert training.label_smoothing == 0.1
 
 
 @pytest.mark.parametrize(("epochs", "of_head"), [(1, 0), (2, 1), (3, 1), (8, 2)])

@@ -106,6 +106,44 @@ def test_two_folders_of_a_split_are_refused(folder, tmp_path):
         load_dataset(str(tmp_path / "photos"))
 
 
+def test_two_folders_whose_names_differ_in_case_are_two_of_one_split(folder, tmp_path):
+    for split in ("train", "Test", "test"):
+        shutil.copytree(folder, tmp_path / "photos" / split)
+    with pytest.raises(DataError, match="Each split must have one folder. Received: Test and test"):
+        load_dataset(str(tmp_path / "photos"))
+
+
+def test_a_link_to_a_class_or_a_split_that_is_gone_is_refused(folder, tmp_path):
+    (folder / "more").symlink_to(tmp_path / "gone")
+    with pytest.raises(
+        DataError, match=r"must lead to something\. Received: .*more, .*/gone\. Mend"
+    ):
+        load_dataset(str(folder))
+    (folder / "more").unlink()
+    photos = tmp_path / "photos"
+    for split in ("train", "validation"):
+        shutil.copytree(folder, photos / split)
+    (photos / "test").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match="must lead to something. Received: .*photos/test"):
+        load_dataset(str(photos))
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_split_without_an_image_that_can_be_read_is_refused(folder, tmp_path, split):
+    photos = tmp_path / "photos"
+    for name in ("train", split):
+        shutil.copytree(folder, photos / name)
+    for path in (photos / split).rglob("*.png"):
+        path.write_bytes(b"no image")
+    message = f"Each split must have images. Received: the {split} split of .*, of which none can"
+    with pytest.raises(DataError, match=message):
+        load_dataset(str(photos), ReadingConfig(unreadable="skip"))
+    for path in (photos / split).rglob("*.png"):
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(DataError, match=f"Each split must have images. Received: .*photos/{split}"):
+        list_image_folder(photos)
+
+
 def test_unreadable_images_are_named_and_counted(folder):
     for number in range(5):
         (folder / "many" / f"broken{number}.png").write_bytes(b"no image")
@@ -115,10 +153,11 @@ def test_unreadable_images_are_named_and_counted(folder):
         load_dataset(str(folder))
 
 
-def test_a_pipe_is_refused_without_waiting(folder):
+@pytest.mark.parametrize("has_digits", [True, False])
+def test_a_pipe_is_refused_without_waiting(folder, has_digits):
     os.mkfifo(folder / "many" / "pipe.png")
     with pytest.raises(DataError, match=r"Received: 1 unreadable: .*pipe.png, a pipe"):
-        load_dataset(str(folder))
+        load_dataset(str(folder), has_digits=has_digits)
 
 
 def test_unreadable_images_are_skipped_on_request(folder):

@@ -1,5 +1,7 @@
 """Training on images: what is chosen from the data, backbones, and the road to predictions."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,14 +9,19 @@ import keras
 import numpy as np
 import pytest
 from conftest import KINDS, draw_shape
+from live import start
 
+from app.batch import Job, run_job
+from app.batch.pools import predict_here
 from app.bundles.export_run import export_run
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import combine_settings, config_toml, parse_settings
 from app.config.training_config import FeatureTrainingConfig
+from app.data import image_files
 from app.data.datasets import Dataset
-from app.errors import ConfigError
+from app.data.image_lists import list_image_folder
+from app.errors import ConfigError, RunError
 from app.reports.augmented_images import draw_augmented
 from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
@@ -27,6 +34,7 @@ from models.image_augmentation import augment_images
 from serving import Predictor
 from serving.bundle import read_manifest
 from serving.inputs import read_inputs
+from serving.server import Settings
 
 # A short training: what it learns does not matter to most tests.
 SHORT = {"width": 8, "epochs": 1, "augmentation.flip": False, "augmentation.shift": 0.0}
@@ -116,6 +124,26 @@ def test_a_file_gives_the_same_features_on_every_road(shapes, data, tmp_path):
     np.testing.assert_allclose(predictor.predict(inputs).features, served, rtol=1e-5)
     model = read_run(shapes.folder).load_model()
     np.testing.assert_allclose(model.predict(inputs, verbose=0)["features"], served, atol=1e-5)
+    # What training has decoded.
+    decoded = load_run_data(read_run(shapes.folder).config).inputs
+    place = list_image_folder(data).paths.index(path)
+    np.testing.assert_array_equal(decoded[place : place + 1], inputs)
+    # A batch job.
+    output = tmp_path / "features.npy"
+    job = Job(bundle, str(path), output, features=True)
+    assert run_job(job, predict_here, lambda *_: None).failed == 0
+    np.testing.assert_allclose(np.load(output), served, rtol=1e-5)
+    # The server.
+    client, stop = start(Settings(bundle.parent.parent, log_requests=False))
+    try:
+        status, _, body = client("POST", "/images/shapes", path.read_bytes())
+    finally:
+        stop()
+    answer = json.loads(body)
+    assert status == 200
+    np.testing.assert_array_equal(np.reshape(answer["image"]["data"], inputs.shape), inputs)
+    probabilities = predictor.predict_images([path]).probabilities
+    np.testing.assert_allclose([answer["probabilities"]], probabilities, atol=1e-5)
 
 
 # In short: test_the_extractor_of_a_head_keeps_its_weights.
@@ -227,6 +255,27 @@ class StopAt(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.epoch:
             raise KeyboardInterrupt
+
+
+def test_a_file_that_vanishes_while_images_are_decoded_in_each_epoch_is_named(
+    data, tmp_path, monkeypatch
+):
+    photos = Path(shutil.copytree(data, tmp_path / "photos"))
+    monkeypatch.setattr(image_files, "_MAX_FRACTION", 0)  # as if the disk was full
+
+    def move(epoch, _logs):
+        if epoch == 1:
+            photos.rename(tmp_path / "x")
+
+    moved = keras.callbacks.LambdaCallback(on_epoch_begin=move)
+    settings = {"backbone": "mlp", "hidden": [8], "epochs": 2}
+    config = make_config("features", settings, data=photos)
+    message = r"must stay as they are. Received: .*photos.*png does not exist. Put it back, and"
+    with pytest.raises(RunError, match=message):
+        train(config, tmp_path / "runs", [moved], figures=False)
+    (tmp_path / "x").rename(photos)
+    (folder,) = (tmp_path / "runs" / "features").iterdir()
+    assert resume(folder).metrics["test"]
 
 
 # In short: test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run.

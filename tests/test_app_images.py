@@ -89,6 +89,16 @@ def test_subfolders_of_splits_are_the_splits(folder, tmp_path):
     assert sorted([*splits.train, *splits.validation]) == [0, 1, 2, 3, 4, 5]
 
 
+def test_without_a_test_split_the_test_images_are_those_of_training(folder, tmp_path):
+    for name in COLORS:
+        shutil.copytree(folder / name, tmp_path / "splits" / "train" / name)
+        shutil.copytree(folder / name, tmp_path / "splits" / "validation" / name)
+    splits = split_dataset(read(tmp_path / "splits"), seed=0)
+    assert splits.validation.tolist() == list(range(10, 20))
+    assert len(splits.test) == 2
+    assert sorted([*splits.train, *splits.test]) == list(range(10))
+
+
 def test_train_and_test_may_be_classes(tmp_path):
     for name in ("train", "test"):
         draw(tmp_path / name / "1.png", COLORS["red"])

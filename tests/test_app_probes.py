@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.evaluation.metrics import class_scores
-from app.evaluation.probes import probe_features
+from app.evaluation.probes import probe_features, probed_samples
 from app.reports.run_report import describe_probes
 from app.runs.run_folder import read_evaluation
 from serving.written_numbers import write_percent
@@ -67,6 +67,14 @@ def test_dead_features_and_a_single_training_image_can_be_probed():
     features, targets = np.zeros((3, 4), "float32"), np.array([0, 1, 1])
     found = probe_features("multiclass", (features[:1], targets[:1]), (features, targets))
     assert found.linear == found.nearest_neighbors == pytest.approx(1 / 3)
+
+
+def test_of_samples_with_many_features_fewer_are_probed():
+    assert probed_samples(512) == probed_samples(2048) == (20_000, 5_000)
+    for dimension in (27_648, 10**6):
+        train, test = probed_samples(dimension)
+        assert 0 < 4 * test <= train
+        assert train * dimension <= 20_000 * 2048
 
 
 def test_the_scores_of_classes_begin_with_the_worst():

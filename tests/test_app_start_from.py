@@ -21,6 +21,7 @@ from serving.bundle import KERAS_MODEL
 # A step at this rate changes nothing.
 STILL = {"epochs": 1, "figures": False, "optimizer.learning_rate": 1e-30}
 SHAPE = {"variant": "mlp", "hidden": [16], "normalization": "none", "figures": False, "epochs": 1}
+PARTS = ("train", "test")
 ROWS = {"head": "linear", "target": "y", "hidden": [8], "members": 1, "epochs": 1, "figures": False}
 
 
@@ -195,6 +196,19 @@ def test_another_number_of_classes_says_what_to_use_instead(digits, tmp_path):
     message = "as many outputs as the data has, 3. Received: .*, with 10. .*with --on-features, or"
     with pytest.raises(ConfigError, match=message):
         train(config, tmp_path)
+
+
+def test_gray_images_do_not_begin_with_a_model_of_images_in_color(shapes, tmp_path):
+    random = np.random.default_rng(0)
+    gray = {f"x_{part}": random.integers(0, 255, (30, 32, 32), np.uint8) for part in PARTS}
+    np.savez(tmp_path / "gray.npz", **gray, **{f"y_{part}": np.arange(30) % 3 for part in PARTS})
+    config = make_config("features", {"start_from": shapes.folder}, data=tmp_path / "gray.npz")
+    message = (
+        "a model of gray images, as the data is. Received: .*model.keras, which takes images in "
+        "color. To learn on its features, .*: --set backbone=/"
+    )
+    with pytest.raises(ConfigError, match=message):
+        train(config, tmp_path / "runs", figures=False)
 
 
 def test_statistics_and_vocabularies_stay_and_the_range_of_values_widens(regression, tmp_path):

@@ -12,6 +12,7 @@ from rich.table import Table
 from app.config.run_config import RunConfig, make_config
 from app.data.colored_shapes import write_shapes
 from app.data.datasets import Dataset
+from app.data.image_lists import list_image_folder
 from app.runs.run_folder import Run
 from app.runs.train import load_run_data, train
 from app.training.progress_bar import TrainingProgress
@@ -149,13 +150,12 @@ def _predict_digits(run: Run, dataset: Dataset, predictor: Predictor) -> list[Ro
 
 def _predict_files(data: Path, predictor: Predictor) -> list[Row]:
     """Predict two test files of each class."""
-    files = [path for folder in sorted((data / "test").iterdir()) for path in _first_two(folder)]
+    found = list_image_folder(data)
+    test = len(found.paths) - found.sizes[2]
+    places = [np.flatnonzero(found.targets[test:] == k)[:2] for k in range(len(found.labels))]
+    files = [found.paths[test + place] for place in np.concatenate(places)]
     names = [str(path.relative_to(data)) for path in files]
     return _rows(names, [path.parent.name for path in files], predictor.predict_images(files))
-
-
-def _first_two(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir())[:2]
 
 
 def _rows(names: list[str], truths: list[str], prediction: Prediction) -> list[Row]:

@@ -14,6 +14,7 @@ import numpy as np
 from app.config.extractors import bare_settings
 from app.config.families import family_named
 from app.config.run_config import flat_config
+from app.data.arrays import rows_in
 from app.data.datasets import Dataset
 from app.data.sources import bare_source
 from app.data.summary import count_missing
@@ -53,7 +54,7 @@ from export import (
     with_edge_cases,
 )
 from export.publish import check_name
-from export.samples import spread
+from export.samples import Samples, spread
 from export.steps import begin_step
 from models.config import OwnModelConfig
 from serving.decisions import WEIGHTED, decide
@@ -74,6 +75,8 @@ from .confidence import (
 
 # Samples to calibrate and to evaluate int8; more would take longer and change little.
 _MAX_CALIBRATION, _MAX_EVALUATED = 512, 10_000
+# Bytes of the samples of a proof, and of those to evaluate int8, all of which are in memory.
+_MAX_BYTES = 256_000_000
 _DEFAULT_OPTIONS = ExportOptions()
 
 
@@ -133,9 +136,8 @@ def export_run(  # noqa: PLR0913 - most have a default
         rule = weighted_rule(run.config.training)
     check_decisions(rule, dataset, target_accuracy)
     options = _compared_with(run, dataset, options)
-    source = f"the test split of {bare_source(run.config.data)}"
     nullable_columns = _nullable_columns(run, dataset)
-    samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, nullable_columns)
+    samples = _proof_samples(run, dataset, nullable_columns)
     model, facts = run.load_model(), _facts(run, dataset, nullable_columns)
     facts = replace(facts, int8_data=_int8_data(run, dataset))
     begin_step("predicting the validation and test splits")
@@ -298,15 +300,28 @@ def _with_warnings(
     return replace(facts, warnings=tuple(found))
 
 
+def _proof_samples(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Samples:
+    """Return the test split, or as many of its samples as fit into memory; and edge cases."""
+    test = run.splits.test
+    chosen = _spread(dataset, test, len(test))
+    source = f"the test split of {bare_source(run.config.data)}"
+    if len(chosen) < len(test):
+        source = f"a part of {source}"
+    return with_edge_cases(dataset.model_inputs(chosen), source, nullable_columns)
+
+
+def _spread(dataset: Dataset, indices: np.ndarray, most: int) -> np.ndarray:
+    """Return at most `most` of some indices, spread evenly, whose samples fit into memory."""
+    chosen: np.ndarray = indices[
+        spread(len(indices), min(most, rows_in(dataset.inputs, _MAX_BYTES)))
+    ]
+    return chosen
+
+
 def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
     """Return training samples to calibrate int8 on, and validation samples to evaluate it on."""
-    train, validation = (
-        indices[spread(len(indices), most)]
-        for indices, most in (
-            (run.splits.train, _MAX_CALIBRATION),
-            (run.splits.validation, _MAX_EVALUATED),
-        )
-    )
+    train = _spread(dataset, run.splits.train, _MAX_CALIBRATION)
+    validation = _spread(dataset, run.splits.validation, _MAX_EVALUATED)
     return Int8Data(
         dataset.model_inputs(train),
         f"{len(train):,} samples of the training split",

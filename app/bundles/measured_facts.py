@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from app.data.arrays import rows_in_chunk
 from app.data.datasets import Dataset
 from app.data.labeled import read_labeled
 from app.data.measured import choose_measured, halve
@@ -185,8 +186,15 @@ class _Subject:
         traced, name = self.trace(), str(self.manifest.prediction_output)
         test = self.halves.test
         few = test[spread(len(test), _FEW)]
+        count = len(self.dataset.targets)
+        step = count if traced.whole_batches else rows_in_chunk(self.dataset.inputs)
         first, second = (
-            traced.predict(self.dataset.model_inputs(part))[name]
+            np.concatenate(
+                [
+                    traced.predict(self.dataset.model_inputs(part[start : start + step]))[name]
+                    for start in range(0, len(part), step)
+                ]
+            )
             for part in (self.halves.validation, test)
         )
         if not (np.isfinite(first).all() and np.isfinite(second).all()):

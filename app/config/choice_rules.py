@@ -29,7 +29,7 @@ CHOICE_RULES = {
     "progressive_resizing": f"true for images of at least {numbers.LEAST_SIDE} pixels with "
     "backbone=residual",
     "repeat": f"rows: {_by_count(numbers.REPEATS, 'rows')}; {_FROZEN}: as many as give "
-    f"{numbers.HEAD_STEPS:,} steps",
+    f"{numbers.HEAD_EPOCHS} epochs {numbers.HEAD_STEPS:,} steps",
     "batch_size": f"rows: {_by_count(numbers.ROW_BATCH_SIZES, 'rows')}; images: "
     f"{_by_count(numbers.BATCH_SIZES, 'images')}",
     "patience": f"rows: {numbers.PATIENCE:.0%} of the epochs",
@@ -47,7 +47,8 @@ CHOICE_RULES = {
     f"with others; {_FROZEN} 0.05, with fewer than {numbers.FEW_SAMPLES:,} samples 0.5, and 0 if "
     "l2 is chosen",
     "l2": f"{_FROZEN}, of classes or labels, without hidden layers and with fewer than "
-    f"{numbers.FEWEST_SAMPLES} samples: {numbers.HEAD_PENALTY:g} divided by their number",
+    f"{numbers.FEWEST_SAMPLES} samples: {numbers.HEAD_PENALTY:g} divided by their number, and by "
+    "that of labels",
     "optimizer.beta_2": "rows of values: 0.95",
     "optimizer.warmup": "rows 0.05, images 0.2",
     "augmentation.flip": "true for images in color",

@@ -9,13 +9,12 @@ from app.errors import ConfigError
 from models.config import ColumnsConfig
 
 from .run_config import RunConfig, change_config, flat_config, make_config
+from .training_config import SMOOTHED
 
 _Number = TypeVar("_Number", int, float)
 # Settings that apply to images only, and to rows only.
 _OF_IMAGES = ("backbone", "width", "depth", "progressive_resizing", "augmentation.")
 _OF_ROWS = (*(field.name for field in fields(ColumnsConfig)), "members", "wide")
-# Losses that label smoothing applies to.
-_SMOOTHED = ("auto", "cross_entropy")
 # Number of epochs times the square root of the number of training images, since small data sets
 # need more epochs, each of few steps; images that a training reads at most, which two cores do in
 # less than 20 minutes for images of 32x32 pixels; and limits of the number of epochs.
@@ -57,7 +56,8 @@ PATIENCE = 0.5
 HEAD_EPOCHS, HEAD_STEPS, FEW_SAMPLES = 20, 1500, 2000
 # Such a head for classes or labels has, below this number of samples, an L2 penalty of this sum for
 # all samples together, as scikit-learn's logistic regression with C=0.01 has. On features of
-# CIFAR-10, it is 2.9 points better than weight decay with 100 images, and 0.4 points with 600.
+# CIFAR-10, it is 2.9 points better than weight decay with 100 images, and 0.4 points with 600. The
+# loss of labels is the mean of theirs, so the penalty is divided by their number too.
 FEWEST_SAMPLES, HEAD_PENALTY = 800, 50.0
 # A quarter of the epochs of a backbone that was trained before are for the head alone.
 PARTS_OF_HEAD = 4
@@ -183,12 +183,15 @@ def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
         samples: number of training samples.
     """
     batch_size = _for_samples(BATCH_SIZES, samples)
-    steps = -(-samples // batch_size)
+    # More epochs than are chosen train longer, so passes depend on the batch size alone.
+    is_given = "batch_size" in config.given
+    steps = -(-samples // (config.training.batch_size if is_given else batch_size))
     model: Any = config.model
     has_layers = model.hidden and "hidden" in config.given
     few = {}
     if samples < FEWEST_SAMPLES and not has_layers and model.head != "linear":
-        penalty = round(HEAD_PENALTY / samples, 4)
+        labels = len(config.reading.target) if model.head == "sigmoid" else 1
+        penalty = round(HEAD_PENALTY / samples / max(1, labels), 4)
         few = {"l2": penalty, "optimizer.weight_decay": 0.0, "label_smoothing": 0.0}
     return {
         "epochs": HEAD_EPOCHS,
@@ -223,6 +226,7 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     model: Any = config.model
     size = {"image_size": tuple(shape[:2])}
     grows = _grows(config, shape)
+    _check_two_phases(config)
     if config.learns_head_only:
         return size | head_defaults(config, samples)
     is_color = shape[2] == 3
@@ -242,12 +246,6 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         "optimizer.warmup": 0.2,
         **_label_smoothing(config),
     }
-    if settings["head_epochs"] and not model.is_pretrained:
-        raise ConfigError(
-            "head_epochs applies to a backbone that was trained before. "
-            f"Received: head_epochs={settings['head_epochs']}, backbone={model.backbone} with "
-            "random weights."
-        )
     if model.is_pretrained and not model.is_frozen:
         epochs = settings["epochs"] if "epochs" in config.given else epochs
         defaults["head_epochs"] = head_epochs_of(epochs)
@@ -267,6 +265,24 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
             "augmentation.randaugment": _for_samples(RANDAUGMENT, samples),
         }
     return defaults
+
+
+def _check_two_phases(config: RunConfig) -> None:
+    """Require a backbone that learns after its head, if epochs of the head alone are given."""
+    model: Any = config.model
+    training: Any = config.training
+    if not training.head_epochs:
+        return
+    rule = f"head_epochs={training.head_epochs}"
+    if not model.is_pretrained:
+        raise ConfigError(
+            "head_epochs applies to a backbone that was trained before. "
+            f"Received: {rule}, backbone={model.backbone} with random weights."
+        )
+    if model.is_frozen:
+        raise ConfigError(
+            f"head_epochs applies to a backbone that learns. Received: {rule}, freeze=all."
+        )
 
 
 def head_epochs_of(epochs: int) -> int:
@@ -317,4 +333,8 @@ def _for_samples(choices: Mapping[int, _Number], samples: int) -> _Number:
 
 def _label_smoothing(config: RunConfig) -> dict[str, float]:
     is_for_labels = getattr(config.model, "head", "") != "linear"
-    return {"label_smoothing": 0.1} if is_for_labels and config.training.loss in _SMOOTHED else {}
+    return (
+        {"label_smoothing": 0.1}
+        if is_for_labels and config.training.loss in ("auto", *SMOOTHED)
+        else {}
+    )

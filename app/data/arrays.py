@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from app.errors import DataError
-from serving.errors import reason_of
+from serving.cores import available_cores
+from serving.errors import InputError, reason_of
 
 # Number of rows that are read or written at a time, and of bytes if rows are large.
 CHUNK = 4096
 _CHUNK_BYTES = 32_000_000
+# Pixels of the images that a net sees at once in an evaluation: its first maps take fifty times the
+# memory of the images.
+_PIXELS_AT_ONCE = 2_400_000
 
 
 class DiskArray:
@@ -98,7 +102,14 @@ class ComputedArray:
         sample_shape: shape of a row.
         dtype: type of the elements.
         fingerprints: a hash of each row, uint64 `(rows,)`.
+
+    Attributes:
+        problem: why a row could not be computed, such as a file that is gone; None if all could.
+            A pipeline of TensorFlow, which reads rows in its own threads, tells only that one
+            could not.
     """
+
+    problem: InputError | None = None
 
     def __init__(
         self,
@@ -124,13 +135,21 @@ class ComputedArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Return the rows at a slice or an array of indices."""
+        """Return the rows at a slice or an array of indices.
+
+        Raises:
+            InputError: a row cannot be computed; see `problem`.
+        """
         index = _checked(index, len(self))
         rows = np.empty((len(index), *self.shape[1:]), self.dtype)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            chosen = (self._sources[number] for number in index)
-            for number, row in enumerate(pool.map(self._compute, chosen)):
-                rows[number] = row
+        try:
+            with ThreadPoolExecutor(available_cores()) as pool:
+                chosen = (self._sources[number] for number in index)
+                for number, row in enumerate(pool.map(self._compute, chosen)):
+                    rows[number] = row
+        except InputError as error:
+            self.problem = self.problem or error
+            raise
         return rows
 
     def at(self, indices: np.ndarray) -> "ComputedArray":
@@ -213,8 +232,24 @@ def array_parts(array: Array) -> list[Any]:
 
 def rows_in_chunk(array: Array) -> int:
     """Return the number of rows of `array` to read or write at a time."""
-    row = math.prod(array.shape[1:]) * array.dtype.itemsize
-    return max(1, min(CHUNK, _CHUNK_BYTES // max(1, row)))
+    return min(CHUNK, rows_in(array, _CHUNK_BYTES))
+
+
+def rows_in(array: Array, size: int) -> int:
+    """Return the number of rows of `array` that take `size` bytes, at least one."""
+    return max(1, size // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
+
+
+def samples_at_once(shape: Sequence[int], most: int, pixels: int = _PIXELS_AT_ONCE) -> int:
+    """Return the number of samples for a net to see at once: fewer if images are large.
+
+    Args:
+        shape: shape of an array of samples, such as `(images, height, width, channels)`.
+        most: the largest number, and that of anything but images.
+        pixels: the largest number of pixels, unless a single image has more.
+    """
+    is_image = len(shape) > 3
+    return max(1, min(most, pixels // max(1, math.prod(shape[1:-1])))) if is_image else most
 
 
 def chunks(array: Array, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:

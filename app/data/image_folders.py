@@ -16,7 +16,7 @@ from serving.photographs import find_digit, read_photograph, shows_ink
 from .datasets import Dataset
 from .file_names import as_text
 from .image_files import choose_shape, decode_files
-from .image_lists import ImageList
+from .image_lists import SPLITS, ImageList
 from .scenes import LOOKED_AT, note_scenes
 from .splits import some
 
@@ -44,11 +44,16 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
     if problems and (reading.unreadable == "refuse" or not is_read.any()):
         raise unreadable_images(found.source, problems, len(found.paths))
     targets = found.targets[is_read]
+    sizes = [int(part.sum()) for part in np.split(is_read, np.cumsum(found.sizes)[:-1])]
+    for name, files, size in zip(SPLITS, found.sizes, sizes, strict=True):
+        if files and not size:
+            raise DataError(
+                f"Each split must have images. Received: the {name} split of {found.source}, of "
+                "which none can be read."
+            )
     if found.task == "multiclass":
         _require_every_class(found, targets)
-    train, validation, test = (
-        int(part.sum()) for part in np.split(is_read, np.cumsum(found.sizes)[:-1])
-    )
+    train, validation, test = sizes
     return Dataset(
         source=found.source,
         inputs=images,

@@ -17,7 +17,7 @@ from .file_names import check_names
 from .reading_progress import tell
 
 # Names of the subfolders that hold the splits of a source.
-_SPLITS = {
+SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
@@ -66,7 +66,7 @@ def list_image_folder(folder: Path) -> ImageList:
     paths: list[Path] = []
     targets: list[int] = []
     sizes = []
-    for name in _SPLITS:
+    for name in SPLITS:
         before = len(paths)
         for path in classes.get(name, ()):
             files = sorted(_visible(path), key=lambda file: file.name)
@@ -75,7 +75,7 @@ def list_image_folder(folder: Path) -> ImageList:
             paths += images
             targets += [labels.index(path.name)] * len(images)
         sizes.append(len(paths) - before)
-    if all(any(label.lower() in names for names in _SPLITS.values()) for label in labels):
+    if all(any(label.lower() in names for names in SPLITS.values()) for label in labels):
         tell(
             f"{' and '.join(labels)} of {folder} are taken for classes, since they hold images "
             "themselves. Each split has a subfolder for each class."
@@ -111,24 +111,32 @@ def check_image_folder(folder: Path) -> dict[str, list[Path]]:
                     "Each class must have training images. "
                     f"Received: {path}, but no {splits['train'] / path.name}."
                 )
-            if not _has_files(path) and name == "train":
-                raise DataError(
-                    f"Each class must have images. Received: {path}, which has none. Remove it."
-                )
+        empty = [path for path in paths if not _has_files(path)]
+        if empty and name == "train":
+            raise DataError(
+                f"Each class must have images. Received: {empty[0]}, which has none. Remove it."
+            )
+        if len(empty) == len(paths):
+            raise DataError(
+                f"Each split must have images. Received: {splits[name]}, which has none. Remove "
+                "it, and images are split off at random."
+            )
     return classes
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:
     """Return the folder of each split; `train` is `folder` itself if it has no splits."""
-    inside = {path.name.lower(): path for path in _visible(folder) if path.is_dir()}
+    folders = _folders(folder)
+    known = {name: split for split, names in SPLITS.items() for name in names}
     named = {
-        split: [inside.pop(name) for name in names if name in inside]
-        for split, names in _SPLITS.items()
+        split: [path for path in folders if known.get(path.name.lower()) == split]
+        for split in SPLITS
     }
+    others = [path for path in folders if path.name.lower() not in known]
     splits = {split: paths[0] for split, paths in named.items() if paths}
     # Otherwise `train` and `test` are two classes, such as vehicles and exams.
     has_classes = any(path.is_dir() for split in splits.values() for path in _visible(split))
-    if has_classes and not inside and ("train" not in splits or len(splits) < 2):
+    if has_classes and not others and ("train" not in splits or len(splits) < 2):
         (split, path), *_ = splits.items()
         missing = "a folder test or validation" if split == "train" else "a folder train"
         raise DataError(
@@ -142,18 +150,16 @@ def _find_splits(folder: Path) -> dict[str, Path]:
             "Each split must have one folder. "
             f"Received: {' and '.join(path.name for path in twice)} in {folder}."
         )
-    if inside:
+    if others:
         raise DataError(
-            f"A folder with train and test must have no other subfolders. Received: "
-            f"{min(inside.values())}."
+            f"A folder with train and test must have no other subfolders. Received: {others[0]}."
         )
     return splits
 
 
 def _find_classes(folder: Path) -> list[Path]:
     """Return the subfolders of the classes, sorted by name."""
-    inside = list(_visible(folder))
-    classes = sorted(path for path in inside if path.is_dir())
+    classes = _folders(folder)
     check_names(path.name for path in classes)
     if len(classes) < 2:
         raise DataError(
@@ -161,7 +167,7 @@ def _find_classes(folder: Path) -> list[Path]:
             f"Received: {counted(len(classes), 'subfolder')}."
         )
     # Other files, such as a license, may be there.
-    files = (path for path in inside if path.is_file())
+    files = (path for path in _visible(folder) if path.is_file())
     stray = [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if stray:
         raise DataError(
@@ -169,6 +175,22 @@ def _find_classes(folder: Path) -> list[Path]:
             f"{folder} itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
         )
     return classes
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the subfolders of a folder, sorted by name.
+
+    Raises:
+        DataError: a link in it leads nowhere, so that a class or a split may be missing.
+    """
+    inside = sorted(_visible(folder))
+    for path in inside:
+        if path.is_symlink() and not path.exists():
+            raise DataError(
+                "A link among the folders of images must lead to something. "
+                f"Received: {path}, which leads to {path.readlink()}. Mend or remove it."
+            )
+    return [path for path in inside if path.is_dir()]
 
 
 def _has_files(folder: Path) -> bool:

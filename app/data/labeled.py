@@ -80,7 +80,10 @@ def read_labeled(source: str, manifest: Manifest, reading: ReadingConfig) -> Dat
         parts = [_read(part, manifest, reading) for part in parts_of(source)]
     except InputError as error:
         raise DataError(str(error)) from None
-    return parts[0] if len(parts) == 1 else join_datasets(source, parts)
+    if len(parts) == 1:
+        return parts[0]
+    # No model was trained on joined sources with a validation split.
+    return join_datasets(source, [replace(part, validation_start=None) for part in parts])
 
 
 def default_reading(manifest: Manifest) -> dict[str, Any]:
@@ -241,7 +244,7 @@ def _decode(found: ImageList, manifest: Manifest, reading: ReadingConfig) -> Dat
     images, is_read, problems = decode_files(found.paths, image_shape(manifest), read)
     if problems and (reading.unreadable == "refuse" or not is_read.any()):
         raise unreadable_images(found.source, problems, len(found.paths))
-    test = sum(found.sizes[:2])
+    train, validation, test = np.split(is_read, np.cumsum(found.sizes)[:-1])
     folder = found.source if Path(found.source).is_dir() else Path(found.source).parent
     readable = (path for path, is_good in zip(found.paths, is_read, strict=True) if is_good)
     dataset = Dataset(
@@ -250,7 +253,8 @@ def _decode(found: ImageList, manifest: Manifest, reading: ReadingConfig) -> Dat
         targets=found.targets[is_read],
         labels=found.labels,
         task=found.task,
-        test_start=int(is_read[:test].sum()) if found.sizes[2] else None,
+        validation_start=int(train.sum()) if len(validation) else None,
+        test_start=int(train.sum() + validation.sum()) if len(test) else None,
         skipped=tuple(map(as_text, problems)),
         files=[as_text(os.path.relpath(path, folder)) for path in readable],
     )

@@ -1,6 +1,7 @@
 """Chooses the samples to measure models on: none that one of them was trained on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from serving.manifest import Manifest
 from .datasets import Dataset
 from .source_kinds import OWN_ARRAYS, is_code
 from .sources import bare_source
-from .splits import VALIDATION_FRACTION, split_dataset
+from .splits import split_test
 
 
 def choose_measured(
@@ -39,7 +40,7 @@ def choose_measured(
         place = f"the {len(indices):,} samples of the test split of {name}"
     known = OWN_ARRAYS if is_code(source) else name
     parts = [
-        _test_split(dataset, manifest.config)
+        _test_split(dataset, manifest)
         for manifest in manifests
         if dataset.test_start is None and _has_seen(manifest, known, count, "train")
     ]
@@ -120,6 +121,13 @@ def _warn_of_copy(manifests: Sequence[Manifest], name: str, count: int) -> str:
     return ""
 
 
-def _test_split(dataset: Dataset, config: dict[str, Any]) -> np.ndarray:
-    seed, fraction = config.get("seed", 0), config.get("validation_split", VALIDATION_FRACTION)
-    return split_dataset(dataset, seed, fraction).test
+def _test_split(dataset: Dataset, manifest: Manifest) -> np.ndarray:
+    """Return the test split of a training on the samples of a source without one of its own."""
+    config: dict[str, Any] = manifest.config
+    sizes: Any = manifest.data["samples"]
+    start = dataset.validation_start
+    if start is not None and sizes.get("validation") != len(dataset.targets) - start:
+        # An earlier version split it off the validation samples too.
+        dataset = replace(dataset, validation_start=None)
+    _, _, test = split_test(dataset, config.get("seed", 0))
+    return test

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.data.arrays import CHUNK
+from app.data.arrays import rows_in_chunk, samples_at_once
 from app.data.datasets import Dataset
 from app.system.keras_defaults import keras_defaults
 from serving.parity import count_samples, take_samples
@@ -38,9 +38,13 @@ def predict_outputs(
     # The whole model is used, since Keras would have to trace a separate model for each output.
     parts: dict[str, list[np.ndarray]] = {name: [] for name in kept}
     # A batch that is filled up takes no time for rows, but a large net of images takes long.
-    batch_size = _BATCH if dataset.kind == "rows" else min(len(indices), _BATCH)
-    for start in range(0, len(indices), CHUNK):
-        chunk = slice(start, start + CHUNK)
+    batch_size = samples_at_once(dataset.inputs.shape, _BATCH)
+    if dataset.kind != "rows":
+        batch_size = max(1, min(len(indices), batch_size))
+    # Whole batches, so that only the last of all is filled up.
+    step = batch_size * max(1, rows_in_chunk(dataset.inputs) // batch_size)
+    for start in range(0, len(indices), step):
+        chunk = slice(start, start + step)
         outputs = _run(model, dataset.model_inputs(indices[chunk]), batch_size)
         for name, is_kept in kept.items():
             parts[name].append(outputs[name][is_kept[chunk]])

@@ -13,6 +13,8 @@ from .metrics import SCORES
 
 # With 512 features, so many samples take 4 seconds of a core; 50,000 and 10,000 would take 20.
 MAX_TRAIN, MAX_TEST = 20_000, 5_000
+# Features that so many samples may have; of samples with more, there are fewer.
+_DIMENSION = 2048
 # As Caron et al. (2021) evaluate features: neighbors, and the temperature of their weights.
 NEIGHBORS = 20
 _TEMPERATURE = 0.07
@@ -46,6 +48,16 @@ class Probes:
     test_samples: int
 
 
+def probed_samples(dimension: int) -> tuple[int, int]:
+    """Return the largest numbers of training and of test samples that are probed.
+
+    Args:
+        dimension: number of features.
+    """
+    fraction = min(1.0, _DIMENSION / max(1, dimension))
+    return int(fraction * MAX_TRAIN), max(1, int(fraction * MAX_TEST))
+
+
 def probe_features(
     task: str,
     train: tuple[np.ndarray, np.ndarray],
@@ -55,9 +67,9 @@ def probe_features(
 
     Args:
         task: `multiclass`, `multilabel` or `regression`.
-        train: features float32 `(samples, dimension)` of at most `MAX_TRAIN` training samples, and
-            their targets as in `Dataset`.
-        test: the same of at most `MAX_TEST` test samples.
+        train: features float32 `(samples, dimension)` of training samples, see `probed_samples`,
+            and their targets as in `Dataset`.
+        test: the same of test samples.
     """
     (features, targets), (others, their_targets) = train, test
     wanted = np.eye(targets.max() + 1, dtype="float32")[targets] if targets.ndim == 1 else targets

@@ -18,7 +18,7 @@ from app.data.splits import Splits, some
 from app.errors import RunError
 from app.evaluation.metrics import OUTPUTS, SCORES, measure, standard_error
 from app.evaluation.predictions import predict_outputs
-from app.evaluation.probes import MAX_TEST, MAX_TRAIN
+from app.evaluation.probes import probed_samples
 from app.reports.augmented_images import draw_augmented
 from app.reports.column_figures import draw_dependence, draw_importance
 from app.reports.feature_projection import MAX_SAMPLES, draw_projection
@@ -179,11 +179,13 @@ def _predict(run: Run, model: keras.Model, dataset: Dataset) -> Predictions:
     ends = np.cumsum([len(indices) for indices in parts.values()])
     every = np.concatenate(list(parts.values()))
     kept = {OUTPUTS[dataset.task]: np.ones(len(every), bool)}
-    probed = {
-        "train": some(len(measured), MAX_TRAIN),
-        "test": ends[1] + some(len(splits.test), MAX_TEST),
-    }
+    probed = {}
     if has_features := "features" in model.output:
+        most_train, most_test = probed_samples(model.output["features"].shape[-1] or 1)
+        probed = {
+            "train": some(len(measured), most_train),
+            "test": ends[1] + some(len(splits.test), most_test),
+        }
         kept["features"] = np.zeros(len(every), bool)
         kept["features"][np.concatenate(list(probed.values()))] = True
     # All splits in one call: Keras traces the model again for each size of the last batch.

@@ -19,7 +19,7 @@ def translate_out_of_memory() -> Iterator[None]:
             raise
         raise RunError(
             f"The model is too large for this machine. Received: {type(error).__name__}. "
-            "Reduce hidden, filters, depth or batch_size."
+            "Reduce hidden, filters, width, depth, image_size or batch_size."
         ) from None
 
 

@@ -112,6 +112,8 @@ class Checkpoint(keras.callbacks.Callback):
         for name, callback in self._others.items():  # early stopping may be new
             if f"{name} 2" in self._others and f"{name} 2" not in state["callbacks"]:
                 continue  # a checkpoint of an earlier version, with the state of the last only
+            if getattr(callback, "start_from_epoch", 0) >= len(self.history):
+                continue  # it counts nothing yet, as earlier versions did
             vars(callback).update(state["callbacks"].get(name, {}))
             if best := self._read.get(_best_of(name)):
                 callback.best_weights = best

@@ -22,7 +22,7 @@ from .checkpoint import Checkpoint
 from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
 from .optimizers import check_rate_callbacks, optimizer_callbacks
-from .own_errors import is_ours, naming_own_code
+from .own_errors import is_ours, naming_lost_files, naming_own_code
 from .own_losses import own_callback
 from .own_models import own_net
 from .progressive_resizing import GrowingImages
@@ -172,7 +172,7 @@ def _run_epochs(
     if others:
         every.insert(-1, FollowStop(shown))  # the checkpoint stays last
         every.insert(0, keras.callbacks.LambdaCallback(on_train_end=lambda _: saver.note_end()))
-    with shown_to(others, shown, trained):
+    with naming_lost_files(job.arrays[0]), shown_to(others, shown, trained):
         trained.fit(
             pipeline.batches,
             validation_data=job.validation_batches(),
@@ -212,9 +212,11 @@ def _callbacks(
         saver.first_whole = first_whole = growing[0].first_whole
     changing = optimizer_callbacks(training.optimizer)
     if training.patience:
-        # Losses on smaller images are others, and a net that has seen only these is not done.
+        # Losses on smaller images are others, and a net that has seen only these is not done. Nor
+        # is one whose backbone has not learned yet.
+        first = max(first_whole, getattr(training, "head_epochs", 0))
         stopping = keras.callbacks.EarlyStopping(
-            "val_loss", patience=training.patience, start_from_epoch=first_whole
+            "val_loss", patience=training.patience, start_from_epoch=first
         )
         changing.append(stopping)
     return [

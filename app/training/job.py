@@ -8,7 +8,7 @@ import numpy as np
 
 from app.config.families import build_model, family_named
 from app.config.run_config import RunConfig
-from app.data.arrays import Array
+from app.data.arrays import Array, samples_at_once
 from app.data.augmentation import augment_inputs
 from app.data.datasets import Dataset
 from app.data.pipelines import (
@@ -156,7 +156,8 @@ class Job:
     @property
     def evaluation_batch_size(self) -> int:
         """Samples in a step of evaluation."""
-        return self.team.shard.batch_size(EVALUATION_BATCH_SIZE)
+        most = samples_at_once(self.arrays[0].shape, EVALUATION_BATCH_SIZE)
+        return self.team.shard.batch_size(most)
 
     @property
     def steps_per_epoch(self) -> int:

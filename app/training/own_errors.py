@@ -1,4 +1,4 @@
-"""Errors that code of users raises while a model is trained, in one line."""
+"""Errors that code or files of users cause while a model is trained, in one line."""
 
 import contextlib
 import re
@@ -9,7 +9,8 @@ import keras
 
 from app.config.families import is_own_model
 from app.config.run_config import RunConfig
-from app.errors import OwnCodeError
+from app.data.arrays import Array, array_parts
+from app.errors import OwnCodeError, RunError
 from app.system.user_code import describe_error, is_reference, shown_name
 from serving.errors import HornbillError
 
@@ -67,6 +68,25 @@ def naming_own_code(
             f"Keras must be able to train with {', '.join(map(shown_name, code))}. "
             f"Received: an error {when}, {describe_error(error)}"
         ) from error
+
+
+@contextlib.contextmanager
+def naming_lost_files(inputs: Array) -> Iterator[None]:
+    """Name the file that could not be decoded again, of which TensorFlow says nothing.
+
+    Raises:
+        RunError: a row of `inputs` could not be computed.
+    """
+    try:
+        yield
+    except Exception:
+        problems = [getattr(array, "problem", None) for array in array_parts(inputs)]
+        if problem := next(filter(None, problems), None):
+            raise RunError(
+                "Images that are decoded in each epoch must stay as they are. "
+                f"Received: {problem} Put it back, and resume the run."
+            ) from None
+        raise
 
 
 def _own_code(config: RunConfig, is_streamed: bool) -> list[str]:

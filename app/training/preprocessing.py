@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.data.arrays import CHUNK, Array, DiskArray, chunks
+from app.data.arrays import CHUNK, Array, DiskArray, chunks, samples_at_once
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell_progress
 from app.data.splits import some
@@ -29,7 +29,7 @@ _SAMPLED_BYTES, _SAMPLED_PATCHES = 20_000_000, 200_000
 _SAMPLED_FEATURES, _LEAST_VARIANCE = 4096, 0.01
 # Rows whose quartiles and quantiles are computed.
 _SAMPLED_ROWS = 100_000
-# Images that a backbone sees at once, and their pixels: the first maps are fifty times as large.
+# Images that a backbone sees at once, and their pixels.
 _IMAGES_AT_ONCE, _PIXELS_AT_ONCE = 256, 2_000_000
 # float32 has 24 bits; values this close to each other share all but the last few.
 _MIN_RELATIVE_DEVIATION = 1e-6
@@ -217,10 +217,9 @@ def computed(
 ) -> Iterator[np.ndarray]:
     """Yield a tensor inside `model` for the samples at `indices`, a batch at a time."""
     preparation = keras.Model(model.inputs, prepared)
-    size = CHUNK
-    if dataset.inputs.ndim == 4:
-        pixels = math.prod(dataset.inputs.shape[1:3])
-        size = max(1, min(_IMAGES_AT_ONCE, _PIXELS_AT_ONCE // pixels))
+    size, shape = CHUNK, dataset.inputs.shape
+    if len(shape) == 4:
+        size = samples_at_once(shape, _IMAGES_AT_ONCE, _PIXELS_AT_ONCE)
     activity = f"preparing {dataset.kind}"
     for start in range(0, len(indices), size):
         tell_progress(start, len(indices), activity)

@@ -21,6 +21,8 @@ from serving.errors import one_line
 # Layers that have an element for each target.
 _OF_TARGETS = (*HEAD_LAYERS, "values", "clipped_values")
 _MAX_LABELS = 5
+# Axes of a batch of images with channels.
+_IMAGE_AXES = 4
 
 
 def load_start(path: str) -> keras.Model:
@@ -65,6 +67,7 @@ def start_with(model: keras.Model, path: str) -> None:
         ConfigError: the file cannot be loaded, or its architecture is another one.
     """
     start = load_start(path)
+    _check_channels(model, start, path)
     _check_architecture(model, start, path)
     for layer, other in zip(layers_with_weights(model), layers_with_weights(start), strict=True):
         weights = other.get_weights()
@@ -83,6 +86,24 @@ def tell_start(path: str, dataset: Dataset) -> None:
     if labels != dataset.labels:
         names, others = (", ".join(each[:_MAX_LABELS]) for each in (dataset.labels, labels))
         tell(f"Its outputs were {others}; from now on they are {names}, in this order.")
+
+
+def _check_channels(model: keras.Model, start: keras.Model, path: str) -> None:
+    """Require images in color for a model of these, and gray ones for one of gray images."""
+    own, other = (
+        [tensor.shape[-1] for tensor in each.inputs if len(tensor.shape) == _IMAGE_AXES]
+        for each in (model, start)
+    )
+    kinds = {1: "gray images", 3: "images in color"}
+    if own == other or not {*own, *other} <= kinds.keys() or len(own) != len(other):
+        return
+    fix = "Give one of gray images."
+    if other == [3]:
+        fix = f"To learn on its features, which it has of gray images too: --set backbone={path}."
+    raise ConfigError(
+        f"start_from must be a model of {kinds[own[0]]}, as the data is. "
+        f"Received: {path}, which takes {kinds[other[0]]}. {fix}"
+    )
 
 
 def _check_architecture(model: keras.Model, start: keras.Model, path: str) -> None:
