@@ -98,10 +98,11 @@ def test_gray_images_are_not_mirrored():
 
 
 @pytest.mark.parametrize("key", ["width", "backbone", "augmentation.shift"])
-def test_settings_of_images_are_refused_for_rows(key):
+def test_settings_of_images_are_refused_for_rows(key, tmp_path):
     value = {"width": 8, "backbone": "mlp", "augmentation.shift": 0.1}[key]
     with pytest.raises(ConfigError, match=f"{key} applies to images only. Received: iris"):
-        train(make_config("features", {key: value}), "runs")
+        train(make_config("features", {key: value}), tmp_path / "runs")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_gives_the_same_features_on_every_road(shapes, data, tmp_path):

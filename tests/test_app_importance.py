@@ -18,8 +18,6 @@ from app.evaluation.importance import (
 )
 from serving.columns import RawColumn, RowFormat
 
-random = np.random.default_rng(0)
-
 
 def known_model(slopes, words=()):
     """A model of values: a sum of the columns times `slopes`, plus 5 where a text is the first."""
@@ -36,6 +34,7 @@ def known_model(slopes, words=()):
 
 
 def table(slopes, words=(), samples=400):
+    random = np.random.default_rng(0)
     numbers = random.normal(size=(samples, len(slopes))).astype("float32")
     codes = random.integers(1, 1 + len(words), (samples, 1)).astype("int32") if words else None
     values = numbers @ np.float32(slopes) + (5 * (codes[:, 0] == 1) if words else 0)
@@ -112,6 +111,7 @@ def test_a_rare_class_that_is_not_drawn_leaves_the_accuracy():
 
 
 def test_of_many_columns_those_that_matter_are_measured():
+    random = np.random.default_rng(0)
     slopes = np.zeros(130)
     slopes[[5, 128]] = 1.0, 2.0
     data = table((1.0,) * 8)

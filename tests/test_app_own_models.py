@@ -172,7 +172,6 @@ DATA = """
 import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_iris
-from test_app_resume import Notes
 
 x, y = load_iris(return_X_y=True)
 order = np.random.default_rng(0).permutation(150)
