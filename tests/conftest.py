@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from xdist import is_xdist_worker
 # Classes of images of the fixture `shapes`.
 KINDS = ("blue disc", "red disc", "red square")
 BUNDLES = Path(__file__).with_name("bundles")
+# Files whose tests take longest.
+LONG = ["app_own_models", "app_tuning", "app_training", "app_heads", "export_models"]
+LONG += ["app_start_from", "app_tuning_failures", "app_distributed"]
 # A busy machine must not fail a test.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", PATIENT, max_examples=30)
@@ -43,6 +47,28 @@ def pytest_sessionstart(session):
         from app.system.tensorflow_import import import_tensorflow_quietly
 
         import_tensorflow_quietly()
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, and spread those that mostly wait among the others.
+
+    So no process is left with a long file at the end, and all cores have work.
+    """
+    files = sorted(dict.fromkeys(item.path for item in items), key=_place)
+    working = [file for file in files if not file.name.startswith("test_serving_")]
+    waiting = iter([file for file in files if file not in working])
+    ordered = []
+    for number, file in enumerate(working, 1):
+        ordered.append(file)
+        if number % 2 == 0:
+            ordered += islice(waiting, 1)
+    places = {file: place for place, file in enumerate([*ordered, *waiting])}
+    items.sort(key=lambda item: places[item.path])
+
+
+def _place(file):
+    name = file.stem.removeprefix("test_")
+    return LONG.index(name) if name in LONG else len(LONG)
 
 
 def pytest_report_header():

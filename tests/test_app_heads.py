@@ -222,7 +222,19 @@ def test_a_run_whose_extractor_is_gone_is_not_resumed(two_phases):
     assert (cut / "checkpoint.npz").exists()
 
 
-# In short: test_batch_normalization_of_a_trained_backbone_does_not_change resumes the run.
+def test_two_phases_of_a_small_model_end_alike_with_and_without_an_interruption(data, tmp_path):
+    extractor = save_model(tmp_path / "small.keras", (32, 32, 3))
+    settings = {"backbone": extractor, "epochs": 2, "head_epochs": 1, "batch_size": 16}
+    config = make_config("features", settings | {"optimizer.name": "adamw"}, data=data)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "cut", [StopAt(1, interrupt)], figures=False)
+    (cut,) = (tmp_path / "cut" / "features").iterdir()
+    run, whole = resume(cut), train(config, tmp_path / "whole", figures=False)
+    assert (history(run), run.metrics) == (history(whole), whole.metrics)
+    assert same(*(each.load_model().get_weights() for each in (run, whole)))
+
+
+# In short: test_two_phases_of_a_small_model_end_alike_with_and_without_an_interruption.
 @pytest.mark.slow
 def test_a_run_that_is_interrupted_between_the_phases_ends_like_an_uninterrupted_run(
     two_phases, tmp_path

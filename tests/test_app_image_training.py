@@ -30,6 +30,7 @@ from serving.inputs import read_inputs
 
 # A short training: what it learns does not matter to most tests.
 SHORT = {"width": 8, "epochs": 1, "augmentation.flip": False, "augmentation.shift": 0.0}
+SHORT |= {"optimizer.name": "adamw"}  # quicker to trace than muon
 
 
 def test_color_and_shape_are_told_apart(shapes):

@@ -18,6 +18,7 @@ from app.training.kept_weights import KeptWeights
 from app.training.progressive_resizing import GrowingImages, Shrink, first_of_size
 
 SETTINGS = {"width": 4, "epochs": 3, "batch_size": 16, "progressive_resizing": True}
+SETTINGS |= {"optimizer.name": "adamw"}  # quicker to trace than muon
 
 
 @pytest.fixture(scope="module")

@@ -124,14 +124,15 @@ def test_plain_numbers_and_other_cases_are_in_the_units_of_the_model(houses, tmp
 
 def test_values_are_measured_in_the_unit_that_was_learned(houses, tmp_path, run):
     scores = []
-    for cell in ("{} kWh", "{}", "{} KWH"):
+    bundle = export_run(houses.folder, tmp_path, "houses", ExportOptions(int8="never"))
+    for model, cell in ((houses.folder, "{} kWh"), (bundle, "{}"), (bundle, "{} KWH")):
         table = write_houses(tmp_path / "new.csv", use=cell)
-        status, output, error = run("evaluate", houses.folder, "--data", table, "--json")
+        status, output, error = run("evaluate", model, "--data", table, "--json")
         assert status == 0, error
         scores.append(json.loads(output)["scores"]["mae"])
     assert scores[0] == scores[1] == scores[2]
     table = write_houses(tmp_path / "new.csv", use="{} MWh")
-    status, _, error = run("evaluate", houses.folder, "--data", table)
+    status, _, error = run("evaluate", bundle, "--data", table)
     assert status == 2
     assert error.splitlines()[-1] == (
         "hornbill: The target must be in kWh or without a unit, as the model has learned use. "

@@ -145,6 +145,7 @@ def controlled(row_bundle, tmp_path):
     settings = Settings(
         folder,
         log_requests=False,
+        poll_s=0.05,
         model_control="explicit",
         require=("softmax",),
         shared_folder=shared,
@@ -226,7 +227,7 @@ def test_nothing_is_loaded_without_a_request(controlled, row_bundle):
     (second / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
     write_checksums(second)
     second.rename(folder / "softmax" / "2")
-    time.sleep(2.5)  # longer than a poll
+    time.sleep(0.5)  # several polls
     assert not client.is_model_ready("third")
     assert "third" in {row["name"] for row in client.get_model_repository_index()}
     assert client.get_model_metadata("softmax")["versions"] == ["1"]
