@@ -47,6 +47,18 @@ def pytest_sessionstart(session):
         from app.system.tensorflow_import import import_tensorflow_quietly
 
         import_tensorflow_quietly()
+        if session.config.option.markexpr.startswith("not slow"):
+            _leave_graphs_as_they_are()
+
+
+def _leave_graphs_as_they_are():
+    """Turn off TensorFlow's optimizer of graphs, a tenth of the time of short trainings.
+
+    The slow tests, each test that is run alone and other processes have it.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def pytest_collection_modifyitems(items):
