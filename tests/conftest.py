@@ -1,5 +1,6 @@
 """Shared fixtures: real data, trained models and committed bundles; versions in the header."""
 
+import contextlib
 import gc
 import os
 import pickle
@@ -47,18 +48,33 @@ def pytest_sessionstart(session):
         from app.system.tensorflow_import import import_tensorflow_quietly
 
         import_tensorflow_quietly()
-        if session.config.option.markexpr.startswith("not slow"):
-            _leave_graphs_as_they_are()
 
 
-def _leave_graphs_as_they_are():
-    """Turn off TensorFlow's optimizer of graphs, a tenth of the time of short trainings.
+@contextlib.contextmanager
+def _graph_optimizer(config, is_on):
+    """Switch TensorFlow's optimizer of graphs in the processes of pytest-xdist.
 
-    The slow tests, each test that is run alone and other processes have it.
+    It takes a tenth of the time of short trainings. The slow tests, and tests that run in one
+    process, always have it, as commands do.
     """
-    import tensorflow as tf
+    if not hasattr(config, "workerinput") or not config.option.markexpr.startswith("not slow"):
+        yield
+        return
+    from tensorflow.config import optimizer
 
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    before = optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    optimizer.set_experimental_options({"disable_meta_optimizer": not is_on})
+    try:
+        yield
+    finally:
+        optimizer.set_experimental_options({"disable_meta_optimizer": before})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def graph_optimizer(request):
+    """Leave the optimizer on for exports: their proofs are about its rounding too."""
+    with _graph_optimizer(request.config, request.path.name.startswith("test_export_")):
+        yield
 
 
 def pytest_collection_modifyitems(items):
@@ -103,7 +119,7 @@ def data_folder():
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory, worker_id):
+def once(tmp_path_factory, worker_id, pytestconfig):
     """Make something once for all processes of pytest-xdist.
 
     `once(name, make, *arguments)` calls `make(folder, *arguments)` in the first process that needs
@@ -119,7 +135,8 @@ def once(tmp_path_factory, worker_id):
             if not result.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
-                result.write_bytes(pickle.dumps(make(folder, *arguments)))
+                with _graph_optimizer(pytestconfig, is_on=False):  # the same wherever it is made
+                    result.write_bytes(pickle.dumps(make(folder, *arguments)))
         return pickle.loads(result.read_bytes())
 
     return call

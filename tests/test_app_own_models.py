@@ -538,7 +538,7 @@ def test_data_that_a_function_names_stays_where_it_is(code, tmp_path):
 
 
 def test_a_search_takes_what_a_function_returns(code, tmp_path):
-    settings = {"data": f"{code}/hornbill_data.py:arrays", "epochs": 1}
+    settings = {"data": f"{code}/hornbill_data.py:arrays", "epochs": 1, "figures": False}
     declared = {"optimizer.learning_rate": "log:1e-3..1"}
     found = tune(make_definition("softmax", declared, {"trials": 1}, settings=settings), tmp_path)
     assert len(found.search.rows) == 1
