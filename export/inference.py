@@ -292,7 +292,7 @@ def _trace(
         for spec, shape in zip(inputs, shapes, strict=True)
     ]
     with _without_dropout(model), _with_still_seeds(), substituted(), dynamic_sizes():
-        # Keras traces layers without AutoGraph too, which would only slow this down.
+        # Keras traces and exports layers without AutoGraph, which would hide where one fails.
         traced = tf.function(serve, input_signature=signature, autograph=False)
         return traced.get_concrete_function()
 
