@@ -58,7 +58,7 @@ from .publish import (
     version_lock,
     write_checksums,
 )
-from .quantization import NEEDS_SAMPLES, Int8Data, evaluate_int8, lacks_samples
+from .quantization import NEEDS_SAMPLES, Int8Data, evaluate_int8, lacks_samples, require_float32
 from .sample_generation import draw_samples
 from .samples import Samples, choose_golden, finite_samples, spread, with_edge_cases
 from .saved_model import write_saved_model
@@ -170,6 +170,7 @@ def _write_evidence(
     model_folder: Path,
 ) -> Manifest:
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
+    require_float32(inference, options.int8)
     begin_step("predicting with Keras")
     known, are_finite = _predict_samples(inference, samples)
     inference, chosen, expected = known.inference, known.samples, known.expected

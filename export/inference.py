@@ -297,7 +297,9 @@ def _trace(
         for spec, shape in zip(inputs, shapes, strict=True)
     ]
     with _without_dropout(model), _with_still_seeds(), substituted(), dynamic_sizes():
-        return tf.function(serve, input_signature=signature).get_concrete_function()
+        # Keras traces and exports layers without AutoGraph, which would hide where one fails.
+        traced = tf.function(serve, input_signature=signature, autograph=False)
+        return traced.get_concrete_function()
 
 
 def _require_dense(outputs: Mapping[str, Any]) -> None:

@@ -143,6 +143,15 @@ def evaluate_int8(
     )
 
 
+def require_float32(inference: InferenceFunction, policy: str) -> None:
+    """Raise `ExportError` if int8 is wanted of a model that Keras quantized."""
+    if policy == "always" and inference.quantization is not None:
+        raise ExportError(
+            "int8 needs a model in float32. Received: one that Keras quantized. "
+            "Leave --int8 out: its graph is int8 already."
+        )
+
+
 def lacks_samples(
     inference: InferenceFunction, folder: Path, data: Int8Data, kind: OutputKind, policy: str
 ) -> bool:
@@ -155,11 +164,6 @@ def _is_tried(
     inference: InferenceFunction, folder: Path, data: Int8Data, kind: OutputKind, policy: str
 ) -> bool:
     """Return whether there is a reason to quantize the graph."""
-    if policy == "always" and inference.quantization is not None:
-        raise ExportError(
-            "int8 needs a model in float32. Received: one that Keras quantized. "
-            "Leave --int8 out: its graph is int8 already."
-        )
     is_ruled_out = inference.quantization is not None or inference.whole_batches
     if policy != "auto" or is_ruled_out or kind.prediction_output is None:
         return policy == "always" and not is_ruled_out

@@ -1,10 +1,12 @@
 """Shared fixtures: real data, trained models and committed bundles; versions in the header."""
 
+import contextlib
 import gc
 import os
 import pickle
 import shutil
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,9 @@ from xdist import is_xdist_worker
 # Classes of images of the fixture `shapes`.
 KINDS = ("blue disc", "red disc", "red square")
 BUNDLES = Path(__file__).with_name("bundles")
+# Files whose tests take longest.
+LONG = ["app_own_models", "app_tuning", "app_training", "app_heads", "export_models"]
+LONG += ["app_start_from", "app_tuning_failures", "app_distributed"]
 # A busy machine must not fail a test.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", PATIENT, max_examples=30)
@@ -45,6 +50,55 @@ def pytest_sessionstart(session):
         import_tensorflow_quietly()
 
 
+@contextlib.contextmanager
+def _graph_optimizer(config, is_on):
+    """Switch TensorFlow's optimizer of graphs in the processes of pytest-xdist.
+
+    It takes a tenth of the time of short trainings. The slow tests, and tests that run in one
+    process, always have it, as commands do.
+    """
+    if not hasattr(config, "workerinput") or not config.option.markexpr.startswith("not slow"):
+        yield
+        return
+    from tensorflow.config import optimizer
+
+    before = optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    optimizer.set_experimental_options({"disable_meta_optimizer": not is_on})
+    try:
+        yield
+    finally:
+        optimizer.set_experimental_options({"disable_meta_optimizer": before})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def graph_optimizer(request):
+    """Leave the optimizer on for exports: their proofs are about its rounding too."""
+    with _graph_optimizer(request.config, request.path.name.startswith("test_export_")):
+        yield
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, and spread those that mostly wait among the others.
+
+    So no process is left with a long file at the end, and all cores have work.
+    """
+    files = sorted(dict.fromkeys(item.path for item in items), key=_place)
+    working = [file for file in files if not file.name.startswith("test_serving_")]
+    waiting = iter([file for file in files if file not in working])
+    ordered = []
+    for number, file in enumerate(working, 1):
+        ordered.append(file)
+        if number % 2 == 0:
+            ordered += islice(waiting, 1)
+    places = {file: place for place, file in enumerate([*ordered, *waiting])}
+    items.sort(key=lambda item: places[item.path])
+
+
+def _place(file):
+    name = file.stem.removeprefix("test_")
+    return LONG.index(name) if name in LONG else len(LONG)
+
+
 def pytest_report_header():
     packages = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime")
     return ", ".join(f"{package} {version(package)}" for package in packages)
@@ -65,7 +119,7 @@ def data_folder():
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory, worker_id):
+def once(tmp_path_factory, worker_id, pytestconfig):
     """Make something once for all processes of pytest-xdist.
 
     `once(name, make, *arguments)` calls `make(folder, *arguments)` in the first process that needs
@@ -81,7 +135,8 @@ def once(tmp_path_factory, worker_id):
             if not result.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
-                result.write_bytes(pickle.dumps(make(folder, *arguments)))
+                with _graph_optimizer(pytestconfig, is_on=False):  # the same wherever it is made
+                    result.write_bytes(pickle.dumps(make(folder, *arguments)))
         return pickle.loads(result.read_bytes())
 
     return call

@@ -19,11 +19,10 @@ from app.evaluation.imbalance import suggest_for_rare_class
 from app.evaluation.intervals import errors_by_decile, fit_half_widths, fit_intervals
 from app.evaluation.metrics import make_scorer, measure
 
-random = np.random.default_rng(0)
-
 
 def table(task="multiclass", samples=300, labels=("no", "yes"), share=0.5):
     """A table whose first number, and whose text, tell something about the target."""
+    random = np.random.default_rng(0)
     numbers = random.normal(size=(samples, 3)).astype("float32")
     codes = random.integers(0, 3, (samples, 1)).astype("int32")
     signal = numbers[:, 0] + (codes[:, 0] == 2) + random.normal(size=samples) / 2
@@ -101,6 +100,7 @@ def test_labels_are_compared_too_even_if_one_is_never_set():
 
 
 def test_images_are_compared_with_the_most_common_class_only():
+    random = np.random.default_rng(0)
     images = random.integers(0, 256, (60, 8, 8, 3)).astype("uint8")
     data = Dataset(source="drawn", inputs=images, targets=np.arange(60) % 3, labels=("a", "b", "c"))
     found = baseline_scores(data, split_dataset(data, 0))
@@ -266,6 +266,7 @@ def test_intervals_cover_what_they_promise():
 
 
 def test_deciles_hold_all_samples_in_the_order_of_their_prediction():
+    random = np.random.default_rng(0)
     values, targets = random.normal(size=105), random.normal(size=105)
     rows = errors_by_decile(targets, values)
     assert [row["samples"] for row in rows] == [11] * 5 + [10] * 5

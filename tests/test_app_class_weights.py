@@ -45,8 +45,8 @@ def write_table(path):
 
 def _train(folder):
     write_table(folder / "rare.csv")
-    settings = {"class_weight": "balanced", "target": "kind", "epochs": 16, "figures": False}
-    settings |= {"batch_size": 64, "repeat": 1}
+    settings = {"class_weight": "balanced", "target": "kind", "epochs": 2, "figures": False}
+    settings |= {"batch_size": 64, "repeat": 8}
     return train(make_config("softmax", settings, data=folder / "rare.csv"), folder / "runs")
 
 
@@ -238,7 +238,8 @@ def test_probabilities_of_any_last_layer_are_those_of_the_data(ends, weighted, t
         x = Undivided()(keras.layers.Dense(1)(x))
     else:
         x = Undivided()(keras.layers.Dense(2)(x))
-    settings = {"class_weight": "balanced", "target": "kind", "epochs": 16}
+    settings = {"class_weight": "balanced", "target": "kind", "epochs": 2, "repeat": 8}
+    settings |= {"batch_size": 64, "optimizer.learning_rate": 0.02}
     own = keras.Model(inputs, x)
     data = weighted.config.data
     run = train(settings, tmp_path / "runs", figures=False, model=own, data=data)

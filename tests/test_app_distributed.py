@@ -199,14 +199,24 @@ def test_a_model_of_two_processes_is_exported_under_tensorflow(two, tmp_path):
     assert all(check.passed for check in verify_bundle(bundle))
 
 
-def test_two_processes_train_one_run(tmp_path):
-    """The smallest model: it has the same metrics in both, or the run would not end."""
-    settings = ["--data", "iris", "--set", "epochs=1", "--no-figures"]
-    trained = result(start("softmax", *settings, "--processes", 2, "--json", "--output", tmp_path))
+def test_two_processes_train_one_run(softmax_run, tmp_path):
+    """The smallest model, with weights to begin with: it becomes that of one process.
+
+    It has the same metrics in both, or the run would not end.
+    """
+    settings = {"epochs": 1, "start_from": str(softmax_run.folder)}
+    options = ["--data", "iris", *(f"--set={key}={value}" for key, value in settings.items())]
+    options += ["--no-figures", "--processes", 2, "--json", "--output", tmp_path]
+    trained = result(start("softmax", *options))
     (folder,) = (tmp_path / "softmax").iterdir()
     assert (str(folder), read_run(folder).metrics) == (trained["run"], trained["metrics"])
     environment = json.loads((folder / "environment.json").read_text())
     assert (environment["backend"], environment["processes"]) == ("jax", 2)
+    alone = train(make_config("softmax", settings, data="iris"), tmp_path / "alone", figures=False)
+    np.testing.assert_allclose(metrics(trained), metrics(vars(alone)), atol=1e-5)
+    ours, theirs = (each.load_model().get_weights() for each in (read_run(folder), alone))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def begin_run(*arguments, folder):

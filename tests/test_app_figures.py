@@ -21,10 +21,10 @@ HISTORY = [
     {"epoch": n, "loss": 1 / n, "accuracy": n / 9, "val_loss": 2 / n, "val_accuracy": n / 10}
     for n in (1, 2, 3)
 ]
-random = np.random.default_rng(0)
 
 
 def dataset(kind="multiclass", labels=tuple("abc"), samples=60, images=False):
+    random = np.random.default_rng(0)
     shape = (samples, 28, 28) if images else (samples, 4)
     targets = {
         "multiclass": lambda: np.arange(samples) % len(labels),
@@ -42,6 +42,7 @@ def dataset(kind="multiclass", labels=tuple("abc"), samples=60, images=False):
 
 
 def predictions_for(data, test):
+    random = np.random.default_rng(0)
     predictions = random.uniform(size=(len(test), len(data.labels))).astype("float32")
     if data.task == "multiclass":
         predictions /= predictions.sum(axis=1, keepdims=True)
@@ -49,6 +50,7 @@ def predictions_for(data, test):
 
 
 def drawn(folder, data, history=HISTORY, predictions=None, step=1):
+    random = np.random.default_rng(0)
     test = np.arange(0, len(data.targets) // 2, step)
     predictions = predictions_for(data, test) if predictions is None else predictions
     draw_figures(folder / "figures", history, data, test, predictions)
@@ -151,6 +153,7 @@ def test_residuals_are_drawn_with_and_without_intervals(labels, tmp_path):
     ids=["two", "five", "values"],
 )
 def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
+    random = np.random.default_rng(0)
     rows = [{"name": name, "drop": n / 9, "low": n / 10, "high": n / 8}
             for n, name in enumerate(ODD * 4)]  # fmt: skip
     draw_importance({"score": "r2", "columns": rows}, tmp_path / "importance.png")
@@ -167,6 +170,7 @@ def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
 
 
 def test_dependence_of_several_values_does_not_depend_on_their_units(tmp_path):
+    random = np.random.default_rng(0)
     data = dataset("regression", ("length", "weight"))
     predictions = random.random((3, 2))
     for name, unit in (("plain", (1, 1)), ("units", (1e6, 1e-3))):

@@ -38,6 +38,8 @@ from serving.server import Settings
 
 # A short training: what it learns does not matter to most tests.
 SHORT = {"width": 8, "epochs": 1, "augmentation.flip": False, "augmentation.shift": 0.0}
+# Quicker to trace than muon, and than a schedule, which Keras traces for each weight.
+SHORT |= {"optimizer.name": "adamw", "optimizer.schedule": "constant"}
 
 
 def test_color_and_shape_are_told_apart(shapes):
@@ -106,10 +108,11 @@ def test_gray_images_are_not_mirrored():
 
 
 @pytest.mark.parametrize("key", ["width", "backbone", "augmentation.shift"])
-def test_settings_of_images_are_refused_for_rows(key):
+def test_settings_of_images_are_refused_for_rows(key, tmp_path):
     value = {"width": 8, "backbone": "mlp", "augmentation.shift": 0.1}[key]
     with pytest.raises(ConfigError, match=f"{key} applies to images only. Received: iris"):
-        train(make_config("features", {key: value}), "runs")
+        train(make_config("features", {key: value}), tmp_path / "runs")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_gives_the_same_features_on_every_road(shapes, data, tmp_path):

@@ -23,7 +23,6 @@ TABLE_NET = {
     "wide": True,
     "members": 2,
 }
-random = np.random.default_rng(1)
 
 
 def started(dataset, settings):
@@ -73,6 +72,7 @@ def test_numbers_that_are_not_embedded_are_what_the_linear_model_reads(members):
 
 
 def test_a_class_without_a_sample_is_never_predicted():
+    random = np.random.default_rng(1)
     rows = random.normal(size=(60, 2))
     targets = np.where(rows[:, 0] > 0, 3, 1)
     weights, biases = fit_linear("multiclass", rows, targets, 4)
@@ -84,6 +84,7 @@ def test_a_class_without_a_sample_is_never_predicted():
 
 
 def test_a_label_that_all_or_no_samples_have_has_an_infinite_bias():
+    random = np.random.default_rng(1)
     rows = random.normal(size=(20, 2))
     targets = np.array([[0, 1]] * 20, np.float32)
     weights, biases = fit_linear("multilabel", rows, targets, 2)

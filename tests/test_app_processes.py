@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from forks import start_command
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from app.config.run_files import CHECKPOINT
 from app.errors import RunError
@@ -39,3 +39,17 @@ def test_standard_error_may_be_closed(tmp_path):
     assert process.exitcode == 0
     (metrics,) = tmp_path.rglob("metrics.json")
     assert not (metrics.parent / "figures").exists()
+
+
+def test_a_search_ended_by_sigterm_can_be_resumed(tmp_path):
+    output, error = tmp_path / "tunes", tmp_path / "error"
+    arguments = ["tune", "softmax", "--search", "l2=log:1e-5..1", "--trials", 99, "--quiet"]
+    process = start_command(*arguments, "-o", output, error=error)
+    wait_until(lambda: any("heartbeat" in p.read_text() for p in output.rglob("journal.log")))
+    process.terminate()
+    process.join(PATIENCE_S)
+    (folder,) = output.glob("softmax/*")
+    assert error.read_text() == (
+        f"hornbill: Interrupted. Resume with: hornbill tune --join {folder}\n"
+    )
+    assert process.exitcode == 130

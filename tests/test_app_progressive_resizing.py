@@ -6,7 +6,7 @@ from itertools import groupby
 import keras
 import numpy as np
 import pytest
-from test_app_resume import Notes
+from test_app_resume import Notes, interrupt
 
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
@@ -18,6 +18,8 @@ from app.training.kept_weights import KeptWeights
 from app.training.progressive_resizing import GrowingImages, Shrink, first_of_size
 
 SETTINGS = {"width": 4, "epochs": 3, "batch_size": 16, "progressive_resizing": True}
+# Quicker to trace than muon, and than a schedule, which Keras traces for each weight.
+SETTINGS |= {"optimizer.name": "adamw", "optimizer.schedule": "constant"}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,16 @@ def test_an_interrupted_run_goes_on_at_the_size_of_its_epoch(images, uninterrupt
     assert run.metrics == uninterrupted[0].metrics
 
 
-# In short: test_images_do_not_become_smaller_again.
+def test_a_run_that_has_had_whole_images_begins_again_with_them(uninterrupted, tmp_path):
+    folder = shutil.copytree(uninterrupted[0].folder, tmp_path / "run")
+    notes, stop = Notes(), keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: interrupt())
+    with observed_reading(notes), pytest.raises(Interrupted):
+        resume(folder, [stop], settings={"epochs": 6})
+    assert any("Training goes on after epoch 3" in line for line in notes.lines)
+    assert not [line for line in notes.lines if line.startswith("Images are reduced")]
+
+
+# In short: test_a_run_that_has_had_whole_images_begins_again_with_them.
 @pytest.mark.slow
 def test_a_run_that_has_had_whole_images_goes_on_with_them(uninterrupted, tmp_path):
     folder = shutil.copytree(uninterrupted[0].folder, tmp_path / "run")

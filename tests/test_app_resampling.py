@@ -9,17 +9,18 @@ from app.evaluation.estimates import mcnemar, paired_difference, wilson_estimate
 from app.evaluation.metrics import class_scores, make_scorer, measure
 from app.evaluation.resampling import resample, score_intervals
 
-RANDOM = np.random.default_rng(3)
 COUNT = 300
 # Counts of a resample, some of them 0; and the plain metrics.
-WEIGHTS = [np.ones(COUNT), np.bincount(RANDOM.integers(COUNT, size=COUNT), minlength=COUNT)]
+DRAWN = np.random.default_rng(3).integers(COUNT, size=COUNT)
+WEIGHTS = [np.ones(COUNT), np.bincount(DRAWN, minlength=COUNT)]
 
 
 def drawn(classes):
-    probabilities = RANDOM.dirichlet(np.full(classes, 0.4), COUNT).astype(np.float32)
+    random = np.random.default_rng(3)
+    probabilities = random.dirichlet(np.full(classes, 0.4), COUNT).astype(np.float32)
     probabilities = np.round(probabilities, 2) + np.float32(0.001)  # some are equal
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    return RANDOM.integers(classes, size=COUNT), probabilities
+    return random.integers(classes, size=COUNT), probabilities
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -48,8 +49,9 @@ def test_metrics_of_classes_are_those_of_scikit_learn(classes, weights):
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_metrics_of_labels_are_those_of_scikit_learn(weights):
-    targets = (RANDOM.random((COUNT, 4)) < 0.4).astype(np.float32)
-    probabilities = np.round(RANDOM.random((COUNT, 4)), 2).astype(np.float32)
+    random = np.random.default_rng(3)
+    targets = (random.random((COUNT, 4)) < 0.4).astype(np.float32)
+    probabilities = np.round(random.random((COUNT, 4)), 2).astype(np.float32)
     found = make_scorer("multilabel", targets, probabilities)(weights.astype(float))
     chosen, given = probabilities >= 0.5, {"sample_weight": weights}
     assert found["exact_match"] == pytest.approx(reference.accuracy_score(targets, chosen, **given))
@@ -67,7 +69,8 @@ def test_metrics_of_labels_are_those_of_scikit_learn(weights):
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_metrics_of_values_are_those_of_scikit_learn(weights):
-    targets, values = RANDOM.normal(size=(2, COUNT, 3)).astype(np.float32)
+    random = np.random.default_rng(3)
+    targets, values = random.normal(size=(2, COUNT, 3)).astype(np.float32)
     found = make_scorer("regression", targets, values)(weights.astype(float))
     given = {"sample_weight": weights}
     assert found == pytest.approx(

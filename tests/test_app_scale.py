@@ -101,11 +101,6 @@ def test_the_fields_are_those_of_kserves_client(tmp_path):
                 assert theirs[field] is kind, f"{path}.{field}"
 
 
-def test_a_folder_of_bundles_has_the_layout_that_triton_reads(bundle):
-    assert (bundle.parent / "config.pbtxt").is_file()
-    assert (bundle / "model.onnx").is_file()
-
-
 def test_the_figures_are_those_that_were_measured():
     rates = {row["what"]: row["requests_per_s"] for row in read_results("http_load")}
     for what, cores in (("Hornbill, JSON", 108), ("Hornbill, binary", 89)):

@@ -12,7 +12,7 @@ from app.bundles.export_run import export_run
 from app.config import make_config
 from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, DataError
-from app.runs import resume, train
+from app.runs import read_run, train
 from app.runs.run_folder import CONFIG
 from app.system.signals import Interrupted
 from export import ExportOptions
@@ -125,14 +125,15 @@ def test_plain_numbers_and_other_cases_are_in_the_units_of_the_model(houses, tmp
 
 def test_values_are_measured_in_the_unit_that_was_learned(houses, tmp_path, run):
     scores = []
-    for cell in ("{} kWh", "{}", "{} KWH"):
+    bundle = export_run(houses.folder, tmp_path, "houses", ExportOptions(int8="never"))
+    for model, cell in ((houses.folder, "{} kWh"), (bundle, "{}"), (bundle, "{} KWH")):
         table = write_houses(tmp_path / "new.csv", use=cell)
-        status, output, error = run("evaluate", houses.folder, "--data", table, "--json")
+        status, output, error = run("evaluate", model, "--data", table, "--json")
         assert status == 0, error
         scores.append(json.loads(output)["scores"]["mae"])
     assert scores[0] == scores[1] == scores[2]
     table = write_houses(tmp_path / "new.csv", use="{} MWh")
-    status, _, error = run("evaluate", houses.folder, "--data", table)
+    status, _, error = run("evaluate", bundle, "--data", table)
     assert status == 2
     assert error.splitlines()[-1] == (
         "hornbill: The target must be in kWh or without a unit, as the model has learned use. "
@@ -289,7 +290,9 @@ def test_the_command_takes_family_and_settings_from_the_run(digits, run, tmp_pat
     assert status == 0
     assert "Training begins with the weights" in output + errors
     (folder,) = (tmp_path / "digits").iterdir()
-    assert len(resume(folder, settings={"epochs": 2}).load_model().layers) > 3
+    begun = read_run(folder)
+    assert begun.config.model == digits.config.model
+    assert begun.config.training.epochs == 1
     status, _, errors = run("train", "digits", "--start-from", tmp_path / "none")
     assert (status, errors.count("\n")) == (2, 1)
     assert "--start-from must be a run, a bundle or a .keras file. Received: " in errors

@@ -146,7 +146,8 @@ def study_of(count, seed=0):
     return study
 
 
-def test_importance_has_intervals_that_narrow_with_more_trials():
+def test_importance_has_intervals_that_narrow_with_more_trials(monkeypatch):
+    monkeypatch.setattr("app.tuning.importance._RESAMPLES", 20)
     few, many = (measure_importance(study_of(count), 0) for count in (16, 60))
     assert next(iter(many)) == "a"
     for found in (few, many):

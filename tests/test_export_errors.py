@@ -34,6 +34,16 @@ class Count(layers.Layer):
         return x + self.calls
 
 
+class Branch(layers.Layer):
+    """Says which shape it returns, so that Keras does not trace it when a model is built."""
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, x):
+        return x if ops.sum(x) > 0 else -x
+
+
 def floats(*shape):
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 
@@ -108,6 +118,11 @@ FAILURES = {
         lambda: own(lambda self, x: self.out(x) if ops.sum(x) > 0 else x),
         {"inputs": (None, 4)},
         r"layer 'own' .* Use keras.ops.where or keras.ops.cond instead of if\.",
+    ),
+    "if_of_a_tensor_in_a_layer": (
+        lambda: functional(Branch(name="branch")),
+        {},
+        r"layer 'branch' \(test_export_errors.py, line \d+\): .* keras.ops.cond instead of if\.",
     ),
     "called_but_not_traceable": (
         lambda: called(lambda self, x: self.out(x) if ops.sum(x) > -99 else x),

@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import pytest
@@ -46,7 +45,7 @@ def ask(client, token, path=PREDICT, **headers):
     return client("POST", path, BODY, {"Authorization": f"Bearer {token}"} | headers)
 
 
-def test_each_token_of_the_file_is_accepted_and_a_change_is_followed(client, tokens):
+def test_each_token_of_the_file_is_accepted_and_a_change_is_followed(client, tokens, caplog):
     before = tokens.read_text()
     assert [ask(client, token)[0] for token in ("first-token", "second-token", "third", "")] == [
         200, 200, 401, 401,
@@ -55,10 +54,10 @@ def test_each_token_of_the_file_is_accepted_and_a_change_is_followed(client, tok
     wait_until(lambda: ask(client, "third")[0] == 200)
     assert ask(client, "first-token")[0] == 401
     tokens.write_text("three words here\n")  # then the tokens from before stay
-    time.sleep(0.3)
+    wait_until(lambda: "Received: 3 words in line 1. The settings from before st" in caplog.text)
     assert ask(client, "third")[0] == 200
     tokens.unlink()
-    time.sleep(0.3)
+    wait_until(lambda: "tokens does not exist. The settings from before stay." in caplog.text)
     assert ask(client, "third")[0] == 200
     tokens.write_text(before)
     wait_until(lambda: ask(client, "first-token")[0] == 200)

@@ -40,7 +40,7 @@ def mixed(row_bundle, tmp_path_factory):
     write_hostile(row_bundle, folder / "endless", add_endless_loop)
     broken = copy_model(row_bundle, folder / "broken")
     (broken / "1" / "model.onnx").write_bytes(b"")
-    client, stop = start(Settings(folder, log_requests=False, max_load_seconds=6.0), LIVE)
+    client, stop = start(Settings(folder, log_requests=False, max_load_seconds=4.0), LIVE)
     yield client
     stop()
 
@@ -53,7 +53,7 @@ def test_a_good_model_is_served_while_another_never_ends_and_then_that_one_fails
         lambda: states(mixed) == {"softmax": "ready", "broken": "failed", "endless": "failed"}
     )
     rows = {row["name"]: row for row in mixed.get("/models")[1]["models"]}
-    assert "at most 6 s. Received: a bundle that takes longer" in rows["endless"]["reason"]
+    assert "at most 4 s. Received: a bundle that takes longer" in rows["endless"]["reason"]
     assert "the file has changed" in rows["broken"]["reason"]
     assert mixed.get(READY) == (200, {"ready": True, "live": True})
 
@@ -145,6 +145,7 @@ def controlled(row_bundle, tmp_path):
     settings = Settings(
         folder,
         log_requests=False,
+        poll_s=0.05,
         model_control="explicit",
         require=("softmax",),
         shared_folder=shared,
@@ -226,7 +227,7 @@ def test_nothing_is_loaded_without_a_request(controlled, row_bundle):
     (second / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
     write_checksums(second)
     second.rename(folder / "softmax" / "2")
-    time.sleep(2.5)  # longer than a poll
+    time.sleep(0.5)  # several polls
     assert not client.is_model_ready("third")
     assert "third" in {row["name"] for row in client.get_model_repository_index()}
     assert client.get_model_metadata("softmax")["versions"] == ["1"]

@@ -4,10 +4,12 @@ import asyncio
 import gzip
 import json
 import re
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,7 @@ from serving.server.rpc.messages import POOL, message_class
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+HEALTH = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
 
@@ -514,8 +517,11 @@ def test_kserve_client_infers(address, tmp_path):
     run_program(python, KSERVE, address)
 
 
-def test_the_health_service_follows_readiness(bundle):
-    _, address, stop = start_both(bundle.parent.parent)
+def test_the_health_service_follows_readiness(row_bundle, tmp_path):
+    folder, away = tmp_path / "dist", tmp_path / "away"
+    shutil.copytree(row_bundle.parent, folder / "softmax")
+    _, address, stop = start_both(folder, require=("softmax",), poll_s=0.05)
+    serving, not_serving = HEALTH
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
 
@@ -524,13 +530,19 @@ def test_the_health_service_follows_readiness(bundle):
 
         try:
             for service in ("", "inference.GRPCInferenceService", "grpc.health.v1.Health"):
-                assert status(service) == health_pb2.HealthCheckResponse.SERVING
+                assert status(service) == serving
             assert refusal(status, "none")[0] == "NOT_FOUND"
             watched = stub.Watch(health_pb2.HealthCheckRequest(service="none"), timeout=20)
             assert next(watched).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             watched.cancel()
-            watched = stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)
-            assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+            watched = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+            assert next(watched).status == serving
+            (folder / "softmax").rename(away)
+            assert next(watched).status == not_serving
+            assert status("") == not_serving
+            away.rename(folder / "softmax")
+            assert next(watched).status == serving
+            assert status("") == serving
         finally:
             stop()
 
@@ -704,6 +716,15 @@ HEADERS = b"\x83\x86" + literal(b":path", INFER.encode()) + literal(b":authority
 ) + literal(b"te", b"trailers")  # fmt: skip
 
 
+PING, PING_ANSWER = frame(6, 0, 0, b"hornbill"), frame(6, 1, 0, b"hornbill")
+
+
+def request_message(images):
+    """Return a request as a message of gRPC: with a flag and its length."""
+    request = typed_request(images).SerializeToString()
+    return b"\0" + struct.pack(">I", len(request)) + request
+
+
 @contextmanager
 def raw_client(address, settings=b""):
     """Connect without a client's library; yield a function that sends and one that receives."""
@@ -713,12 +734,13 @@ def raw_client(address, settings=b""):
         yield stream.sendall, lambda: stream.recv(65536)
 
 
-def frames(receive):
-    """Yield the type and the stream of each frame that arrives."""
-    content = b""
+def frames(receive, content=b""):
+    """Yield the type and the stream of each frame in what has arrived and in what arrives."""
     while True:
         while len(content) < 9 or len(content) < 9 + int.from_bytes(content[:3], "big"):
-            content += receive()
+            part = receive()
+            assert part, "the server has hung up"
+            content += part
         yield content[3], int.from_bytes(content[5:9], "big")
         content = content[9 + int.from_bytes(content[:3], "big") :]
 
@@ -752,8 +774,7 @@ def test_a_call_without_the_token_is_refused_before_its_message_arrives(row_bund
 
 def test_clients_that_do_not_read_their_response_are_cut_off(bundle, images):
     _, address, stop = start_both(bundle.parent.parent, body_s=0.5)
-    request = typed_request(images).SerializeToString()
-    message = b"\0" + struct.pack(">I", len(request)) + request
+    message = request_message(images)
     parts = [message[place : place + 16_000] for place in range(0, len(message), 16_000)]
     no_window = struct.pack(">HI", 4, 0)
     try:
@@ -787,14 +808,26 @@ def test_a_client_that_goes_away_leaves_the_queue(server, call, images):
 def test_calls_in_flight_are_completed_when_a_server_ends(bundle, images):
     port, grpc_port = free_port(), free_port()
     code = "from app.commands.cli import main; main()"
-    served = str(bundle.parent.parent), "--require", "digits", "--quiet"
+    served = str(bundle.parent.parent), "--require", "digits", "--quiet", "--drain-delay", "0"
     command = [sys.executable, "-c", code, "serve", *served]
-    ports = ["--port", str(port), "--grpc-port", str(grpc_port), "--workers", "2"]
+    ports = ["--port", str(port), "--grpc-port", str(grpc_port)]
+    message = request_message(images)
+    half = len(message) // 2
     with subprocess.Popen([*command, *ports], stderr=subprocess.PIPE, text=True) as process:
         try:
             with triton.InferenceServerClient(f"127.0.0.1:{grpc_port}") as own:
                 wait_until(lambda: is_ready(own))
-                assert own.infer("digits", [image_input(images)]).as_numpy("probabilities").any()
+            with raw_client(f"127.0.0.1:{grpc_port}") as (send, receive):
+                send(frame(1, 4, 1, HEADERS) + frame(0, 0, 1, message[:half]) + PING)
+                received = b""
+                while PING_ANSWER not in received:  # so the server knows of the call
+                    received += receive()
+                process.terminate()
+                time.sleep(0.5)
+                assert process.poll() is None
+                send(frame(0, 1, 1, message[half:]))
+                rest = received.partition(PING_ANSWER)[2]
+                assert (0, 1) in frames(receive, rest)  # a refusal has no message
         finally:
             process.terminate()
             _, error = process.communicate(timeout=60)

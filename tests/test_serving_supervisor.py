@@ -102,7 +102,8 @@ def test_at_sigterm_the_server_is_not_ready_and_keep_alive_clients_lose_no_reque
 def test_a_bundle_without_end_neither_stops_a_model_nor_delays_the_end(row_bundle, tmp_path):
     shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     write_hostile(row_bundle, tmp_path / "endless", add_endless_loop)
-    with serving(tmp_path, path="/v2/models/softmax/ready") as (client, process):
+    endless = serving(tmp_path, "--drain-delay", "0", path="/v2/models/softmax/ready")
+    with endless as (client, process):
         assert client("POST", PREDICT, BODY)[0] == 200
         (worker,) = [n for n in children(process) if "spawn_main" in command_of(n)]
         trials = children_of(worker)

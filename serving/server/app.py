@@ -48,7 +48,8 @@ _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: mor
 _LOADING_S = 20.0
 _LISTENING_TRIES, _LISTENING_S = 200, 0.05
 _END_S = 30.0  # for requests in flight when this process ends itself
-_RPC_DRAIN_S = 10.0  # for gRPC calls in flight when the server ends
+# For gRPC calls in flight when the server ends; the process is killed soon after.
+_RPC_DRAIN_S = 25.0
 _CLOSING_S = 3.0  # for the threads that load models, when all requests are answered
 
 
@@ -210,7 +211,7 @@ class Server:
 
         await self._selftests.watch(lambda: self._repository.models, self._settings.selftest_s, end)
 
-    def _update_gauges(self) -> None:
+    def _update_gauges(self, besides: int = 0) -> None:
         waiting = {
             name: sum(loaded.batcher.waiting for loaded in versions.values())
             for name, versions in self._repository.models.items()
@@ -220,7 +221,8 @@ class Server:
             for name, versions in self._repository.models.items()
         }
         states = {(s.name, s.number): s.status for s in self._repository.states()}
-        self._metrics.update_gauges(self._admission.in_flight, waiting, waited_s, states)
+        in_flight = self._admission.in_flight - besides
+        self._metrics.update_gauges(in_flight, waiting, waited_s, states)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Respond to a request."""
@@ -300,8 +302,11 @@ class Server:
         return finished
 
     async def _show(self, path: str, document: Document) -> Response:
+        is_metrics = path == "/metrics"
+        if is_metrics:
+            self._update_gauges(besides=1)  # this request
         # The metrics of all processes are read from files.
-        response: Response = await self._answers.call(path == "/metrics", document)
+        response: Response = await self._answers.call(is_metrics, document)
         return response
 
 
