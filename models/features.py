@@ -16,6 +16,8 @@ from .rows import prepare_columns, row_inputs
 
 # Name of the layer that standardizes the features of a backbone for the head.
 BACKBONE_FEATURES = "normalize_features"
+# Name of the input of a head whose features are computed once, before training.
+COMPUTED_FEATURES = "computed_features"
 
 
 def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> keras.Model:

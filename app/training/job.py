@@ -22,7 +22,7 @@ from app.data.splits import Splits
 from app.distributed.steps import SharedMixingModel, SharedModel
 from app.distributed.team import Team
 from models.config import OwnModelConfig
-from models.features import BACKBONE_FEATURES
+from models.features import BACKBONE_FEATURES, COMPUTED_FEATURES
 from models.image_mixing import MixingModel
 from models.members import MembersInTraining
 from models.own import in_precision, prepared_tensors
@@ -45,7 +45,6 @@ from .model_sizes import fit_to_data, rows_beside
 from .optimizers import make_optimizer
 from .own_models import adapt_normalizations, own_layers
 from .preprocessing import adapt, adapt_to_features, prepare
-from .progress_texts import COMPUTED_FEATURES
 from .progressive_resizing import Shrink, for_any_size
 from .starting_weights import start_with
 from .streams import StreamModel, TargetForm

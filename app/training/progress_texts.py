@@ -6,10 +6,8 @@ from typing import Any
 import keras
 
 from app.system.devices import describe_devices
+from models.features import COMPUTED_FEATURES
 from serving.errors import counted
-
-# Name of the input of a head whose features are computed once, before training.
-COMPUTED_FEATURES = "computed_features"
 
 
 def describe_training(model: keras.Model, params: Mapping[str, Any]) -> str:
