@@ -28,7 +28,9 @@ def test_seeds_without_a_value_are_counted_at_their_arm_which_has_no_interval():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_curve_has_a_gap_where_a_seed_has_no_value(value):
-    values = [[1.0, 2.0], [1.0, value], [3.0, 4.0], [5.0, 5.0]]
+    values = [[1.0, 2.0], [1.0, value], [3.0, 4.0], [5.0, 6.0]]
     axes = axes_of(lambda axes: panels.curve(axes, [1, 2, 3, 4], values, "loss"))
-    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1.5, np.nan, 3.5, 5.0])
-    assert len(axes.collections[0].get_paths()) == 2  # a band on each side of the gap
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1.5, np.nan, 3.5, 5.5])
+    band, interval = axes.collections
+    assert {x for path in band.get_paths() for x, _ in path.vertices if x > 2} == {3, 4}
+    assert [segment[0, 0] for segment in interval.get_segments()] == [1]  # too narrow for a band

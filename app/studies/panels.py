@@ -97,7 +97,7 @@ def curve(axes: Any, places: Any, values: Any, label: str, look: Look = MAIN) ->
         label: label of the curve.
         look: its color, line and marker.
     """
-    values = np.array(values, float)
+    places, values = np.asarray(places), np.array(values, float)
     values[~np.isfinite(values).all(axis=1)] = np.nan
     estimates = [mean_estimate(row) for row in values]
     marker = look.marker if len(places) <= 12 else None
@@ -107,10 +107,12 @@ def curve(axes: Any, places: Any, values: Any, label: str, look: Look = MAIN) ->
         places, means, marker=marker, markersize=4, color=look.color, linestyle=look.line,
         label=label,
     )  # fmt: skip
-    if np.isfinite(high).sum() == 1:  # a single place is too narrow for a band
-        axes.errorbar(places, means, yerr=high - means, color=look.color, capsize=4)
-    else:
-        axes.fill_between(places, low, high, color=look.color, alpha=0.2, linewidth=0)
+    axes.fill_between(places, low, high, color=look.color, alpha=0.2, linewidth=0)
+    has_interval = np.isfinite(high)
+    before, after = np.pad(has_interval, (1, 0))[:-1], np.pad(has_interval, (0, 1))[1:]
+    alone = has_interval & ~before & ~after  # too narrow for a band
+    reach = (high - means)[alone]
+    axes.errorbar(places[alone], means[alone], yerr=reach, color=look.color, capsize=4, fmt="none")
     axes.grid(alpha=0.3)
 
 
