@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 
 from app.system.notes import hide_notes
-from app.system.standard_streams import open_closed_streams
+from app.system.standard_streams import escape_unknown_characters, open_closed_streams
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
         SystemExit: always, with the status of `app.commands.cli.main`.
     """
     open_closed_streams()
+    escape_unknown_characters()
     hide_notes()
     # C extensions can turn a KeyboardInterrupt during their import into an ImportError.
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,4 +1,4 @@
-"""Arguments of benchmarks that name files: what is missing ends the program with one line."""
+"""Arguments of benchmarks that name files: a wrong one ends the program with one line."""
 
 import sys
 from pathlib import Path
@@ -28,6 +28,17 @@ def path_argument(path: str) -> Path:
     """
     if not Path(path).exists():
         _refuse(f"A file or folder must exist. Received: {path}, which does not exist.")
+    return Path(path)
+
+
+def new_path_argument(path: str) -> Path:
+    """Return the path of a folder that does not exist yet; serves as `type` of argparse.
+
+    Raises:
+        SystemExit: it exists; the status is 2.
+    """
+    if Path(path).exists():
+        _refuse(f"A new folder must be named. Received: {path}, which exists.")
     return Path(path)
 
 

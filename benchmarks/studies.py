@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.arguments import new_path_argument
 from benchmarks.results import write_results
 
 GOALS_S = {"full": 15 * 60, "quick": 2 * 60}
@@ -25,7 +26,10 @@ _HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 def main() -> None:
     """Run both and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", metavar="DIR", type=Path, help="folder to keep the studies in")
+    # In a folder with studies, finished parts would not be run again.
+    parser.add_argument(
+        "--output", metavar="DIR", type=new_path_argument, help="new folder to keep the studies in"
+    )
     output = parser.parse_args().output
     with tempfile.TemporaryDirectory() as folder:
         rows = [_run(effort, (output or Path(folder)) / effort) for effort in GOALS_S]
@@ -40,7 +44,7 @@ def _run(effort: str, folder: Path) -> dict[str, object]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     finished = subprocess.run(
-        [*command, "--output", str(folder)], check=True, capture_output=True, text=True
+        [*command, "--output", str(folder)], check=True, stdout=subprocess.PIPE, text=True
     )
     seconds = time.perf_counter() - start
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

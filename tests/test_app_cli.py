@@ -1,5 +1,6 @@
 """The command line: what it prints, its exit status, its one-line errors."""
 
+import io
 import json
 import os
 import runpy
@@ -476,3 +477,28 @@ def test_a_job_runs_with_closed_standard_streams(closed, bundle, digit_file, tmp
     command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert len(output.read_text().splitlines()) == 2
+
+
+def test_a_stream_that_is_not_utf8_gets_escapes():
+    program = """
+import typer
+from app import entry
+from app.commands import cli
+cli.main = lambda: typer.echo("é ✓ 😀")
+entry.main()
+"""
+    command = [sys.executable, "-c", program]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    ended = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert ended.stdout.decode("cp1252").rstrip() == "é \\u2713 \\U0001f600"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf8"])
+def test_json_is_valid_in_any_encoding(encoding, monkeypatch):
+    from app.commands.terminal import print_json
+
+    stream = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", stream)
+    print_json({"é": "✓ 😀"})
+    stream.flush()
+    assert json.loads(stream.buffer.getvalue().decode(encoding)) == {"é": "✓ 😀"}

@@ -7,14 +7,22 @@ import grimp
 import numpy as np
 import pytest
 
-from app.studies.cache import SOURCES, cache_key, plain, read_sealed, source_files, write_sealed
+from app.studies.cache import (
+    DRAWING,
+    SOURCES,
+    cache_key,
+    drawing_key,
+    plain,
+    read_sealed,
+    source_files,
+    write_sealed,
+)
 from app.studies.catalogue import NAMES, module_name
 from app.studies.study import Effort
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "export", "models", "serving")
 QUICK = Effort(2, True)
-DRAW_OR_JUDGE = ("chinese_figures", "panels", "rates", "signs", "study", "vocabulary")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +30,7 @@ def sources(tmp_path_factory):
     """A copy of all source files, which tests edit."""
     root = tmp_path_factory.mktemp("sources")
     for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
+        for path in (*(ROOT / package).rglob("*.py"), *(ROOT / package).rglob("*.toml")):
             copy = root / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
@@ -37,19 +45,25 @@ def is_outdated_by_an_edit(root, path, study="vanishing"):
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "draws"),
     [
-        "app/commands/study.py",
-        "app/reports/plotting.py",
-        "app/reports/run_report.py",
-        "app/studies/panels.py",
-        "app/studies/report.py",
-        "app/studies/claims/ink.py",
-        "app/tuning/search.py",
+        ("app/commands/study.py", False),
+        ("app/reports/plotting.py", True),
+        ("app/reports/run_report.py", False),
+        ("app/studies/panels.py", True),
+        ("app/studies/rates.py", True),
+        ("app/studies/report.py", False),
+        ("app/studies/claims/ink.py", False),
+        ("app/studies/vocabulary.toml", True),
+        ("app/tuning/search.py", False),
     ],
 )
-def test_an_edit_that_changes_no_numbers_keeps_the_cached_results(path, sources):
+def test_an_edit_that_changes_no_numbers_keeps_them_and_redraws_what_it_changes(
+    path, draws, sources
+):
+    before = drawing_key(sources)
     assert not is_outdated_by_an_edit(sources, path)
+    assert (drawing_key(sources) != before) == draws
 
 
 @pytest.mark.parametrize(
@@ -78,18 +92,27 @@ def test_the_cache_key_depends_on_the_settings():
     assert len({cache_key("vanishing", effort) for effort in efforts}) == len(efforts)
 
 
-@pytest.mark.parametrize("pattern", SOURCES)
+def test_the_cache_key_depends_on_the_backend_of_keras(monkeypatch):
+    keys = set()
+    for backend in ("tensorflow", "jax"):
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+        keys.add(cache_key("vanishing", QUICK))
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("pattern", [*SOURCES, *DRAWING])
 def test_every_pattern_matches_files(pattern):
     assert list(ROOT.glob(pattern))
 
 
 def test_the_cache_key_covers_every_module_that_a_study_imports():
-    """Those that judge, draw, refuse, write files, or handle signals change no number."""
-    harmless = {"app.errors", "app.reports.plotting", "app.system.arrow_types"}
-    harmless |= {"app.system.notes"}
+    """Those that refuse, name devices, write files or handle signals change no number.
+
+    Others judge or draw.
+    """
     harmless |= {"app.system.atomic_files", "app.system.data_folders", "app.system.hidden_files"}
     harmless |= {"app.system.signals", "app.system.user_code", "app.system.user_packages"}
-    harmless |= {f"app.studies.{name}" for name in DRAW_OR_JUDGE}
+    harmless |= {pattern.partition(".")[0].replace("/", ".") for pattern in DRAWING}
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     for name in NAMES:
         covered = {

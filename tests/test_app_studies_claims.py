@@ -2,6 +2,7 @@
 
 import copy
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,13 @@ LATIN = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("case", range(3))
+@pytest.mark.parametrize(
+    ("name", "case"), [(name, case) for name in NAMES for case in range(len(CASES[name]))]
+)
 def test_signs_follow_from_the_numbers(name, case):
-    for numbers, expected in CASES[name][case : case + 1]:
-        claims = load_study(name).judge(numbers)
-        assert "".join(MARKS[claim.sign] for claim in claims) == expected
+    numbers, expected = CASES[name][case]
+    claims = load_study(name).judge(numbers)
+    assert "".join(MARKS[claim.sign] for claim in claims) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,3 +166,20 @@ def test_the_example_of_the_documentation_is_a_study(tmp_path):
     assert all(claim.sign in SIGNS for claim in study.judge(found))
     study.draw(copy.deepcopy(found), tmp_path)
     assert (tmp_path / "figure.png").exists()
+
+
+def test_the_memory_of_a_study_grows_with_its_seeds_and_not_with_their_square(monkeypatch):
+    from app.studies.claims import softmax
+    from app.studies.nets import build_replicas
+    from app.training.fit import FitResult
+
+    def untrained(replicas, dataset, train):
+        model = build_replicas(replicas, dataset, train)
+        tracemalloc.start()
+        return FitResult(model, [], 0.0, 0.0, None, None, 1)
+
+    monkeypatch.setattr(softmax, "fit_replicas", untrained)
+    load_study("softmax").parts(Effort(8, True))["cross validation"]()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2e6  # the outputs of all 40 nets for the samples of all need three times as much

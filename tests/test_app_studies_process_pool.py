@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import study_runs
+from filelock import FileLock
 from processes import children, is_alive
 from waiting import PATIENCE_S, wait_until
 
@@ -66,6 +68,20 @@ def test_a_study_that_fails_stops_the_others_with_its_reason(tmp_path):
     wait_until(lambda: not multiprocessing.active_children())
 
 
+def test_no_study_starts_if_the_folder_of_one_is_in_use(tmp_path):
+    (tmp_path / TWO[1]).mkdir()
+    with (
+        FileLock(tmp_path / TWO[1] / ".lock"),
+        pytest.raises(StudyError, match=f"{TWO[1]}, which another process is using"),
+    ):
+        process_pool.run_studies(TWO, tmp_path, run=study_runs.finish)
+    assert [path.name for path in tmp_path.iterdir()] == [TWO[1]]
+
+
+def test_no_studies_have_no_results(tmp_path):
+    assert process_pool.run_studies([], tmp_path) == []
+
+
 def test_a_process_that_is_killed_is_an_error(tmp_path):
     def kill():
         wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -89,19 +105,19 @@ with sigterm_as_sigint():
 """
 
 
-def end(program, ending, folder):
-    """Run two studies until their processes have started, and end the program by a signal."""
+def end(program, send, folder, *path):
+    """Run two studies until their processes have started, and send the program a signal."""
     run = subprocess.Popen(
         [sys.executable, "-c", program, "study", "run", *TWO, "--output", str(folder)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, TESTS, *sys.path]))},
     )
     try:
         # Two processes that run studies, and one that multiprocessing itself needs.
         wait_until(lambda: len(children(run)) >= 3)
         begun = children(run)
-        run.send_signal(ending)
+        send(run)
         _, stderr = run.communicate(timeout=PATIENCE_S)
     finally:
         run.kill()
@@ -117,13 +133,34 @@ linux = pytest.mark.skipif(
 @linux
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_processes_end_with_the_program(ending, tmp_path):
-    status, _ = end(POOL, ending, tmp_path)
+    status, _ = end(POOL, lambda run: run.send_signal(ending), tmp_path)
     assert status == (-signal.SIGINT if ending == signal.SIGTERM else -ending)
+
+
+def assert_says_how_to_resume(status, stderr):
+    assert status == 130
+    assert b"run the same command to resume" in stderr
+    assert stderr.count(b"\n") == 1
 
 
 @linux
 def test_an_interrupted_command_ends_its_processes_and_prints_how_to_resume(tmp_path):
-    status, stderr = end(COMMAND, signal.SIGINT, tmp_path)
-    assert status == 130
-    assert b"run the same command to resume" in stderr
-    assert stderr.count(b"\n") == 1
+    assert_says_how_to_resume(*end(COMMAND, lambda run: run.send_signal(signal.SIGINT), tmp_path))
+
+
+@linux
+def test_ctrl_c_in_a_terminal_ends_processes_that_are_starting_without_a_traceback(tmp_path):
+    """A terminal sends SIGINT to the command and to all of its processes."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, pathlib, time\n"
+        "pathlib.Path(__file__).with_name(str(os.getpid())).touch()\n"
+        "time.sleep(0.5)\n"
+    )
+
+    def interrupt(run):
+        wait_until(lambda: all((tmp_path / str(child)).exists() for child in children(run)))
+        for process in (*children(run), run.pid):
+            os.kill(process, signal.SIGINT)
+            time.sleep(0.1)
+
+    assert_says_how_to_resume(*end(COMMAND, interrupt, tmp_path / "studies", tmp_path))

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -13,7 +14,7 @@ from study_numbers import vanishing
 
 from app.commands.cli import main
 from app.errors import StudyError
-from app.studies import runner
+from app.studies import process_pool, runner
 from app.studies.catalogue import NAMES, load_study
 from app.studies.runner import StudyObserver, read_result, run_study
 from app.studies.signs import HOLDS, NOT_SHOWN
@@ -119,7 +120,7 @@ def test_a_result_with_the_same_settings_is_cached(again):
     ("change", "options", "note"),
     [
         ({}, {"seeds": 3}, "different settings"),
-        ({"key": "other"}, {"seeds": 2}, "code has changed"),
+        ({"key": "other"}, {"seeds": 2}, "the code, a library or Keras' backend has changed"),
         (
             {"key": "other", "version": "0.0.1"},
             {"seeds": 2},
@@ -175,6 +176,77 @@ def test_a_damaged_figure_or_text_is_recreated_from_the_numbers(name, again):
         parts, result = parts_run(again, seeds=2, quick=True)
         assert (parts, result.is_cached) == ([], True)
         assert path.read_bytes() == before
+
+
+def test_signs_and_figures_made_by_other_code_are_made_again_from_the_numbers(again):
+    path, figure = again / "vanishing" / "result.json", again / "vanishing" / "figure.png"
+    written, drawn = json.loads(path.read_text()), figure.read_bytes()
+    figure.write_bytes(b"another figure")
+    others = b"".join((figure.parent / name).read_bytes() for name in FIGURES)
+    outdated = {"drawing": "other", "figures": hashlib.sha256(others).hexdigest(), "claims": []}
+    rewrite(path, outdated)
+    assert read_result("vanishing", again) is None
+    parts, result = parts_run(again, seeds=2, quick=True)
+    assert (parts, len(result.claims)) == ([], 3)
+    assert (json.loads(path.read_text()), figure.read_bytes()) == (written, drawn)
+
+
+def test_a_result_has_all_parts_if_its_folder_was_copied_without_hidden_files(again):
+    shutil.rmtree(again / "vanishing" / ".parts")
+    parts, result = parts_run(again, seeds=2, quick=True)
+    assert (parts, result.is_cached, result.note) == ([], True, "")
+
+
+def test_what_another_program_left_beside_new_figures_is_removed(again):
+    (again / "vanishing" / "figure.png").unlink()
+    (again / "vanishing" / ".new").mkdir()
+    (again / "vanishing" / ".new" / ".DS_Store").touch()
+    parts_run(again, seeds=2, quick=True)
+    assert (again / "vanishing" / "figure.png").exists()
+    assert not (again / "vanishing" / ".new").exists()
+
+
+def with_parts(monkeypatch, change):
+    """Give `vanishing` other parts: `change` takes and returns the canned ones by name."""
+    study = runner.load_study("vanishing")
+    other = replace(study, parts=lambda effort: change(study.parts(effort)))
+    monkeypatch.setattr(
+        runner, "load_study", lambda name: other if name == "vanishing" else load_study(name)
+    )
+
+
+def test_parts_run_with_the_defaults_of_keras(tmp_path, monkeypatch):
+    found = []
+
+    def watched(parts):
+        return {
+            name: lambda part=part: found.append(keras.config.floatx()) or part()
+            for name, part in parts.items()
+        }
+
+    with_parts(monkeypatch, watched)
+    keras.config.set_floatx("float64")
+    try:
+        run_study("vanishing", tmp_path, 2, True)
+        assert keras.config.floatx() == "float64"
+    finally:
+        keras.config.set_floatx("float32")
+    assert set(found) == {"float32"}
+
+
+def test_a_file_that_a_part_lacks_is_not_told_as_one_that_cannot_be_written(tmp_path, monkeypatch):
+    def missing():
+        raise FileNotFoundError(2, "No such file", "data.csv")
+
+    with_parts(monkeypatch, lambda parts: dict.fromkeys(parts, missing))
+    with pytest.raises(FileNotFoundError, match="data.csv"):
+        run_study("vanishing", tmp_path, 2, True)
+
+
+def test_a_result_that_cannot_be_written_is_told_in_one_line(again):
+    (again / "vanishing" / "result.json.new").mkdir()
+    with pytest.raises(StudyError, match=r"result.json.new cannot be written: .* are kept\."):
+        run_study("vanishing", again, 3, True)
 
 
 def test_parts_of_several_settings_are_cached(again):
@@ -239,13 +311,70 @@ def test_an_interrupted_rerun_keeps_the_earlier_result(again):
     assert contents(again) == before
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt, 130, "run the same command to resume"),
+        (StudyError("This must fail. Received: ink."), 2, "This must fail"),
+    ],
+)
+def test_pages_show_the_studies_that_finished_before_a_failure(
+    error, status, line, tmp_path, monkeypatch, capsys
+):
+    def load(name):
+        if name == "ink":
+            raise error
+        return canned_load(name)
+
+    canned_load = runner.load_study
+    monkeypatch.setattr(runner, "load_study", load)
+    monkeypatch.setattr(process_pool, "available_cores", lambda: 1)
+    command = ["study", "run", "vanishing", "ink", "--quick", "--seeds", "2", "-o", str(tmp_path)]
+    code, _, err = status_of(command, capsys)
+    assert code == status
+    assert line in err
+    assert 'href="vanishing/index.html"' in (tmp_path / "index.html").read_text("utf-8")
+    assert (tmp_path / "vanishing" / "index.html").exists()
+
+
+def test_a_refuted_theorem_is_shown_on_the_course_page_and_fails_the_command(
+    tmp_path, monkeypatch, capsys
+):
+    numbers = vanishing(0.3, 0.2, 0.95, seeds=2)
+    with_parts(monkeypatch, lambda _: {part: lambda part=part: numbers[part] for part in numbers})
+    command = ["study", "run", "vanishing", "--quick", "--seeds", "2", "-o", str(tmp_path)]
+    code, out, err = status_of(command, capsys)
+    assert code == 1
+    assert "  ✗ theorem" in out
+    assert err == (
+        "hornbill: A theorem must hold: only a bug could refute it. "
+        "Received: a refuted one in vanishing.\n"
+    )
+    page = re.sub(
+        r"<span lang=.zh.>.*?</span>|<[^>]*>", "", (tmp_path / "index.html").read_text("utf-8")
+    )
+    assert "✗ theorem" in page
+
+
+def test_the_remark_on_a_result_does_not_contradict_itself(again, capsys):
+    command = ["study", "run", "vanishing", "--quick", "-o", str(again), "--seeds", "2"]
+    _, cached, _ = status_of(command, capsys)
+    rewrite(again / "vanishing" / "result.json", {"key": "other", "seeds": 3})
+    _, written, _ = status_of(command, capsys)
+    assert cached.splitlines()[0] == "vanishing (cached: same settings and version)"
+    assert written.splitlines()[0] == (
+        "vanishing (written again from finished parts: the earlier result has different settings)"
+    )
+
+
 def test_results_under_a_former_study_name_are_kept_and_listed(again, capsys):
     shutil.copytree(again / "vanishing", again / "initialisation")
     before = contents(again / "initialisation")
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
     code, out, _ = status_of(arguments, capsys)
     assert not code
-    assert re.search(r"not on the page, .*: initialisation\.", out)
+    assert "not on the page, because no study has this name: initialisation.\n" in out
+    assert "Run them again" not in out
     assert contents(again / "initialisation") == before
 
 
@@ -325,8 +454,10 @@ def test_a_study_that_is_left_off_the_page_is_named(again, capsys):
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
     code, out, _ = status_of(arguments, capsys)
     assert not code
-    assert re.search(r"not on the page, .*: ink\.", out)
-    assert "hornbill study run ink" in (again / "index.html").read_text("utf-8")
+    assert re.search(r"not on the page, .*: ink\. Run them again\.", out)
+    page = (again / "index.html").read_text("utf-8")
+    assert "no current result</span>" in page
+    assert f"<code>hornbill study run ink --quick --output {again}</code>" in page
 
 
 def test_a_page_that_cannot_be_written_is_reported_after_the_results(again, capsys):

@@ -32,6 +32,14 @@ def test_what_is_missing_is_told_in_one_line(arguments, monkeypatch, capsys):
     assert line.endswith("Received: none, which does not exist.")
 
 
+def test_a_folder_that_must_be_new_is_refused_if_it_exists(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.studies", "--output", str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line == f"A new folder must be named. Received: {tmp_path}, which exists."
+
+
 def test_missing_data_is_told_in_one_line(tmp_path):
     command = [sys.executable, "-m", "benchmarks.image_sets", "--quick"]
     environment = {**os.environ, "HORNBILL_DATA": str(tmp_path)}

@@ -1,6 +1,7 @@
 """`hornbill study`: lists and tests claims about neural networks."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -101,7 +102,7 @@ def run(
 ) -> None:
     """Run studies, and skip the parts that are already finished."""
     from app.errors import StudyError
-    from app.studies.catalogue import NAMES, check_name
+    from app.studies.catalogue import NAMES
     from app.studies.process_pool import run_studies
     from app.studies.progress import showing_progress
 
@@ -111,35 +112,51 @@ def run(
             f"Received: {'both' if names else 'neither'}. See hornbill study list."
         )
     chosen = list(dict.fromkeys(names or NAMES))
-    for name in chosen:
-        check_name(name)
     folder = output or Path("studies-quick" if quick else "studies")
-    try:
+    options = f"{' --quick' if quick else ''}{f' --output {quote(str(output))}' if output else ''}"
+    with _pages_after_failure(folder, options):
         with showing_progress(len(chosen), quiet or as_json) as progress:
             results = run_studies(chosen, folder, seeds, quick, progress)
-    except KeyboardInterrupt:
-        fail("Interrupted. Finished parts are kept; run the same command to resume.", INTERRUPTED)
-    if as_json:
-        print_json([_summary(result) for result in results])
-    elif not quiet:
-        _print_results(results)
-    page, left_out = _write_pages(folder)
+        if as_json:
+            print_json([_summary(result) for result in results])
+        elif not quiet:
+            _print_results(results)
+    page, left_out = _write_pages(folder, options)
     if not (as_json or quiet):
-        if left_out:
-            typer.echo(
-                "not on the page, because damaged or written by another version: "
-                f"{', '.join(left_out)}. Run them again."
-            )
+        _print_left_out(left_out)
         typer.echo(f"page: {page}")
         first = page if len(results) > 1 else results[0].folder / page.name
         suggest(f"open {quote(str(first))}")
+    _check_theorems(results)
 
 
-def _write_pages(folder: Path) -> tuple[Path, list[str]]:
+@contextlib.contextmanager
+def _pages_after_failure(folder: Path, options: str) -> Iterator[None]:
+    """Write the pages if studies are interrupted or fail: others may have new figures."""
+    from app.errors import StudyError
+
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(StudyError):  # there may be no folder yet
+            _write_pages(folder, options)
+        if isinstance(error, KeyboardInterrupt):
+            fail(
+                "Interrupted. Finished parts are kept; run the same command to resume.",
+                INTERRUPTED,
+            )
+        raise
+
+
+def _write_pages(folder: Path, options: str) -> tuple[Path, list[str]]:
     """Write the pages of all studies in the folder.
 
+    Args:
+        folder: folder of studies.
+        options: options of the command that runs further studies.
+
     Returns:
-        The page of the course, and the names of studies whose results cannot be read.
+        The page of the course, and the names of folders whose results are not on it.
     """
     from app.studies.catalogue import NAMES
     from app.studies.report import write_pages
@@ -148,7 +165,39 @@ def _write_pages(folder: Path) -> tuple[Path, list[str]]:
     results = [result for name in NAMES if (result := read_result(name, folder))]
     shown = {result.name for result in results}
     written = [path.parent.name for path in sorted(folder.glob(f"*/{RESULT}"))]
-    return write_pages(results, folder), [name for name in written if name not in shown]
+    page = write_pages(results, folder, options)
+    return page, [name for name in written if name not in shown]
+
+
+def _print_left_out(names: Sequence[str]) -> None:
+    from app.studies.catalogue import NAMES
+
+    outdated = [name for name in NAMES if name in names]
+    unknown = [name for name in names if name not in NAMES]
+    if outdated:
+        typer.echo(
+            "not on the page, because damaged or written by another version: "
+            f"{', '.join(outdated)}. Run them again."
+        )
+    if unknown:
+        typer.echo(f"not on the page, because no study has this name: {', '.join(unknown)}.")
+
+
+def _check_theorems(results: Sequence[Any]) -> None:
+    """Exit with status 1 if a theorem is refuted."""
+    from app.studies.signs import REFUTED
+
+    refuted = [
+        result.name
+        for result in results
+        if any(claim.is_theorem and claim.sign == REFUTED for claim in result.claims)
+    ]
+    if refuted:
+        fail(
+            "A theorem must hold: only a bug could refute it. "
+            f"Received: a refuted one in {', '.join(refuted)}.",
+            1,
+        )
 
 
 def _summary(result: Any) -> dict[str, Any]:
@@ -178,6 +227,7 @@ def _print_results(results: Sequence[Any]) -> None:
 
 
 def _remark(result: Any) -> str:
-    if result.is_cached:
-        return f" (cached: same settings and version{'; ' + result.note if result.note else ''})"
-    return f" (run again: {result.note})" if result.note else ""
+    if result.note:
+        done = "written again from finished parts" if result.is_cached else "run again"
+        return f" ({done}: {result.note})"
+    return " (cached: same settings and version)" if result.is_cached else ""

@@ -1,5 +1,6 @@
 """Shared by all commands: common options, output, and how a command ends."""
 
+import codecs
 import json
 import sys
 from pathlib import Path
@@ -191,8 +192,10 @@ def load_tensorflow(has_data: bool = True) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on one line."""
+    # In other encodings than UTF-8, every character that is not ASCII becomes a JSON escape.
+    is_ascii = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
     # File names may be any bytes; those that are not UTF-8 become JSON escapes.
-    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    text = json.dumps(value, ensure_ascii=is_ascii).encode("utf-8", "backslashreplace").decode()
     typer.echo(text)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.system.atomic_files import atomic_write
+from app.system.tensorflow_import import keras_backend
 from serving.version import VERSION
 
 from .catalogue import module_name
@@ -18,8 +19,7 @@ from .study import Effort
 
 _CHECKSUM = "sha256"
 _ROOT = Path(__file__).parents[2]
-# Sources that may change the numbers of a study, besides its own module. Verdict, figure and text
-# are computed from the numbers, so the modules that make them are not listed.
+# Sources that may change the numbers of a study, besides its own module.
 SOURCES = (
     "app/config/**/*.py",
     "app/data/**/*.py",
@@ -34,6 +34,18 @@ SOURCES = (
     "models/**/*.py",
     "serving/**/*.py",
 )
+# Sources that may change what is made from the numbers: signs and figures. Texts are read whenever
+# a page is written.
+DRAWING = (
+    "app/reports/plotting.py",
+    "app/studies/chinese_figures.py",
+    "app/studies/fonts/*.otf",
+    "app/studies/panels.py",
+    "app/studies/rates.py",
+    "app/studies/signs.py",
+    "app/studies/study.py",
+    "app/studies/vocabulary.*",
+)
 _LIBRARIES = ("keras", "numpy", "onnxruntime", "scikit-learn", "tensorflow", "tf2onnx")
 
 
@@ -46,17 +58,30 @@ def cache_key(name: str, effort: Effort, root: Path = _ROOT) -> str:
         root: the folder that holds the packages.
 
     Returns:
-        The SHA-256 of the settings, the source files and the versions of the libraries.
+        The SHA-256 of the settings, the source files, Keras' backend and the versions of the
+        libraries.
     """
-    sources = [path.read_text("utf-8") for path in source_files(name, root)]
-    versions = [VERSION, *(version(library) for library in _LIBRARIES)]
-    return digest([name, asdict(effort), versions, sources])
+    versions = [VERSION, keras_backend(), *(version(library) for library in _LIBRARIES)]
+    return digest([name, asdict(effort), versions, _contents(source_files(name, root))])
+
+
+def drawing_key(root: Path = _ROOT) -> str:
+    """Return a key that changes whenever the same numbers may give other signs or figures."""
+    return digest([version("matplotlib"), _contents(_matches(DRAWING, root))])
 
 
 def source_files(name: str, root: Path = _ROOT) -> list[Path]:
     """Return the source files that may change the numbers of a study, its own module first."""
     own = root.joinpath(*module_name(name).split(".")).with_suffix(".py")
-    return [own, *(path for pattern in SOURCES for path in sorted(root.glob(pattern)))]
+    return [own, *_matches(SOURCES, root)]
+
+
+def _matches(patterns: Sequence[str], root: Path) -> list[Path]:
+    return [path for pattern in patterns for path in sorted(root.glob(pattern))]
+
+
+def _contents(paths: Sequence[Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
 def read_sealed(path: Path) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from .chinese_figures import figure_fonts, translate
 from .study import LANGUAGES, figure_name
 
 _WIDTH, _HEIGHT = 4.4, 3.6  # inches
-FIGURE = "figure.png"
 # The names of activations in figures.
 ACTIVATIONS = {
     "sigmoid": "sigmoid",
@@ -94,26 +93,26 @@ def curve(axes: Any, places: Any, values: Any, label: str, look: Look = MAIN) ->
     Args:
         axes: axes to draw on.
         places: horizontal positions, `(places,)`.
-        values: `(places, seeds)`; places with a value that is not finite are left out.
+        values: `(places, seeds)`; the curve has a gap where a seed has no finite value.
         label: label of the curve.
         look: its color, line and marker.
     """
-    values = np.array(values, float)
-    is_finite = np.isfinite(values).all(axis=1)
-    places, values = np.asarray(places)[is_finite], values[is_finite]
+    places, values = np.asarray(places), np.array(values, float)
+    values[~np.isfinite(values).all(axis=1)] = np.nan
     estimates = [mean_estimate(row) for row in values]
     marker = look.marker if len(places) <= 12 else None
-    means = [e.value for e in estimates]
+    means = np.array([e.value for e in estimates])
+    low, high = np.array([e.low for e in estimates]), np.array([e.high for e in estimates])
     axes.plot(
         places, means, marker=marker, markersize=4, color=look.color, linestyle=look.line,
         label=label,
     )  # fmt: skip
-    if values.shape[1] > 1 and len(places) > 1:
-        low, high = [e.low for e in estimates], [e.high for e in estimates]
-        axes.fill_between(places, low, high, color=look.color, alpha=0.2, linewidth=0)
-    elif values.shape[1] > 1 and estimates:  # a single place is too narrow for a band
-        (only,) = estimates
-        axes.errorbar(places, only.value, yerr=only.high - only.value, color=look.color, capsize=4)
+    axes.fill_between(places, low, high, color=look.color, alpha=0.2, linewidth=0)
+    has_interval = np.isfinite(high)
+    before, after = np.pad(has_interval, (1, 0))[:-1], np.pad(has_interval, (0, 1))[1:]
+    alone = has_interval & ~before & ~after  # too narrow for a band
+    reach = (high - means)[alone]
+    axes.errorbar(places[alone], means[alone], yerr=reach, color=look.color, capsize=4, fmt="none")
     axes.grid(alpha=0.3)
 
 
@@ -122,25 +121,31 @@ def arms(
 ) -> None:
     """Draw the seeds of each arm as dots, and their mean with its 95% interval.
 
+    If some seeds have no finite value, their number is written at the arm, and the mean of the
+    others has no interval.
+
     Args:
         axes: axes to draw on.
         measured: the measurements of each arm by its name, `(seeds,)`.
         axis: label of the horizontal axis, with the unit.
         looks: the look of each arm; `MAIN` by default.
     """
+    labels = []
     for place, (name, values) in enumerate(measured.items()):
         look = (looks or {}).get(name, MAIN)
         numbers = np.array(values, float)
-        numbers = numbers[np.isfinite(numbers)]
-        if not len(numbers):
+        found = numbers[np.isfinite(numbers)]
+        missing = len(numbers) - len(found)
+        labels.append(f"{name}\nseeds without a value: {missing}" if missing else name)
+        if not len(found):
             continue
-        axes.scatter(numbers, np.full(len(numbers), place), s=12, color=look.color, alpha=0.35)
-        estimate = mean_estimate(numbers)
-        reach = estimate.high - estimate.value if len(numbers) > 1 else 0.0
+        axes.scatter(found, np.full(len(found), place), s=12, color=look.color, alpha=0.35)
+        estimate = mean_estimate(found)
+        reach = estimate.high - estimate.value if len(numbers) > 1 and not missing else 0.0
         axes.errorbar(
             estimate.value, place, xerr=reach, capsize=5, fmt=look.marker, color=look.color
         )
-    axes.set_yticks(range(len(measured)), list(measured))
+    axes.set_yticks(range(len(measured)), labels)
     axes.set_ylim(len(measured) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel(axis)

@@ -23,7 +23,7 @@ from app.system.threads import share_of_threads
 from serving.cores import available_cores
 
 from .catalogue import NAMES
-from .runner import StudyObserver, run_study
+from .runner import StudyObserver, check_run, run_study
 from .study import Result
 
 # The longest study takes a quarter of the total time, so further processes would only wait for it.
@@ -65,15 +65,17 @@ def run_studies(
         The results, in the order of `names`.
 
     Raises:
-        StudyError: a study failed as in `run_study`, or a process was killed. The other studies
-            are stopped; finished parts are kept.
+        StudyError: one of the studies cannot be run, see `run_study`; then none is started. Or one
+            failed, or a process was killed. The other studies are stopped; finished parts are kept.
     """
+    check_run(names, output, seeds)
     observer = observer or StudyObserver()
     count = min(available_cores(), len(names), _MAX_PROCESSES)
-    if count == 1:
+    if count <= 1:
         return [run(name, output, seeds, quick, observer) for name in names]
     with _pool(count, observer) as (pool, workers):
-        with defer_signals():  # a process that is interrupted while it starts prints a traceback
+        # A process that is interrupted while it starts prints a traceback.
+        with defer_signals(), _interrupt_blocked():
             # Later studies take longer. The short ones are submitted last, so that no process idles
             # long.
             futures = {
@@ -98,6 +100,22 @@ def _wait(futures: Iterable[Future[Any]], workers: Iterable[BaseProcess]) -> Non
             future.result()
         if pending and not done and any(worker.exitcode is not None for worker in workers):
             raise BrokenProcessPool
+
+
+@contextmanager
+def _interrupt_blocked() -> Iterator[None]:
+    """Block SIGINT in this thread and, for good, in the processes that it starts.
+
+    Ctrl-C in a terminal reaches them too, before they can ignore it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

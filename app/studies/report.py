@@ -39,7 +39,7 @@ def write_readme(result: Result) -> None:
     atomic_write(result.folder / README, text)
 
 
-def write_pages(results: Sequence[Result], output: Path) -> Path:
+def write_pages(results: Sequence[Result], output: Path, options: str = "") -> Path:
     """Write the page of the course, and for each study its page and one with its source code.
 
     The pages open from disk, in English and in Chinese.
@@ -47,6 +47,7 @@ def write_pages(results: Sequence[Result], output: Path) -> Path:
     Args:
         results: the results, in the order of the course.
         output: folder of studies.
+        options: options of the command that the page gives for the other studies, after a space.
 
     Returns:
         The path of the page of the course.
@@ -67,7 +68,8 @@ def write_pages(results: Sequence[Result], output: Path) -> Path:
     signs = [claim.sign for result in results for claim in result.claims if not claim.is_theorem]
     counts = {sign: signs.count(sign) for sign in SIGNS}
     course = {"course": course_texts(), "parts": course_parts(), "counts": counts}
-    return _write(output / PAGE, render("course.html.j2", **course, **shared))
+    page = render("course.html.j2", **course, options=options, **shared)
+    return _write(output / PAGE, page)
 
 
 def _write(path: Path, page: str) -> Path:

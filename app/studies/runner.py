@@ -1,9 +1,10 @@
 """Runs a study part by part, saves each part as it finishes, and writes the result."""
 
 import hashlib
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from app.system.locks import exclusive_lock
 from serving.errors import cannot_write
 from serving.version import VERSION
 
-from .cache import cache_key, plain, read_sealed, write_sealed
+from .cache import cache_key, drawing_key, plain, read_sealed, write_sealed
 from .catalogue import check_name, load_study
 from .report import sentences, write_readme
 from .study import FIGURES, Claim, Effort, Result, Study
@@ -70,21 +71,38 @@ def run_study(
         StudyError: the study is unknown, `seeds` is not from 1 to `MAX_SEEDS`, another process
             is running the study in this folder, or the folder cannot be written.
     """
-    check_name(name)
+    check_run([name], output, seeds)
+    observer = observer or StudyObserver()
+    folder = output / name
+    with _writing(folder):
+        (folder / _PARTS).mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        result = _run_in(folder, seeds, quick, observer)
+    observer.study_finished(name)
+    return result
+
+
+def check_run(names: Sequence[str], output: Path, seeds: int | None = None) -> None:
+    """Check what `run_study` needs before several studies start.
+
+    Args:
+        names: names of the studies.
+        output: folder of studies.
+        seeds: see `run_study`.
+
+    Raises:
+        StudyError: one of the studies could not be run, see `run_study`.
+    """
+    for name in names:
+        check_name(name)
     if seeds is not None and not 1 <= seeds <= MAX_SEEDS:
         raise StudyError(f"seeds must be from 1 to {MAX_SEEDS}. Received: seeds={seeds}.")
     if output.exists() and not output.is_dir():
         raise StudyError(f"The output of studies must be a folder. Received: {output}, a file.")
-    observer = observer or StudyObserver()
-    folder = output / name
-    try:
-        (folder / _PARTS).mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
-            result = _run_in(folder, seeds, quick, observer)
-        observer.study_finished(name)
-    except OSError as error:
-        raise _unwritable(folder)(error) from None
-    return result
+    for folder in (output / name for name in names):
+        if folder.is_dir():
+            with _lock(folder):
+                pass
 
 
 def read_result(name: str, output: Path) -> Result | None:
@@ -95,14 +113,14 @@ def read_result(name: str, output: Path) -> Result | None:
     """
     folder = output / name
     content = read_sealed(folder / RESULT)
-    if not _is_current(name, content):
+    if not (_is_current(name, content) and _is_drawn(folder, content)):
         return None
     try:
         result = _result(name, content, folder, is_cached=True)
         sentences(name, result.claims)
     except (KeyError, IndexError, TypeError):  # another version wrote other fields
         return None
-    return result if content["figures"] == _checksum(folder) else None
+    return result
 
 
 def _lock(folder: Path) -> AbstractContextManager[None]:
@@ -120,26 +138,37 @@ def _unwritable(folder: Path) -> Callable[[OSError], StudyError]:
     )
 
 
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(folder)(error) from None
+
+
 def _run_in(folder: Path, seeds: int | None, quick: bool, observer: StudyObserver) -> Result:
     """Run the study that the folder is named after, once the folder is locked."""
     name = folder.name
     study = load_study(name)
     effort = _effort(study, seeds, quick)
-    content = _read_parts(name, folder, effort)
+    key = cache_key(name, effort)
     before = read_sealed(folder / RESULT)
-    note = _why_rerun(before, content["key"], effort) if (folder / RESULT).exists() else ""
+    note = _why_rerun(before, key, effort) if (folder / RESULT).exists() else ""
+    content = _read_parts(folder, key, effort)
     is_cached = set(study.parts(effort)) <= set(content["parts"])
     if not is_cached:
         _run_parts(study, content, folder, observer)
     claims = study.judge(content["parts"])
     content |= plain({"claims": [asdict(claim) for claim in claims]})
-    figures = _draw(study, folder, content, before if is_cached else {})
     result = _result(name, content, folder, is_cached, note)
-    write_readme(result)
-    # The result is written last: it shows that the figures and the text are complete.
-    if before != (content := {**content, "figures": figures}):
-        write_sealed(folder / RESULT, content)
-    _remove_outdated_parts(name, folder)
+    with _writing(folder):
+        if before.get("key") != key or not _is_drawn(folder, before):
+            _draw(study, content, folder)
+        write_readme(result)
+        # The result is written last: it shows that the figures and the text are complete.
+        if before != (content := {**content, **_drawing(folder)}):
+            write_sealed(folder / RESULT, content)
+        _remove_outdated_parts(name, folder)
     return result
 
 
@@ -149,12 +178,13 @@ def _effort(study: Study, seeds: int | None, quick: bool) -> Effort:
     return Effort(seeds or (study.quick_seeds if quick else study.seeds), quick)
 
 
-def _read_parts(name: str, folder: Path, effort: Effort) -> dict[str, Any]:
+def _read_parts(folder: Path, key: str, effort: Effort) -> dict[str, Any]:
     """Return the parts finished with these settings, in the form of a result without claims."""
-    key = cache_key(name, effort)
-    content = read_sealed(_parts_path(folder, key))
-    if content.get("key") == key:
-        return content
+    # A copy of the folder may lack hidden files; its result has all parts.
+    for path in (folder / RESULT, _parts_path(folder, key)):
+        content = read_sealed(path)
+        if content.get("key") == key:
+            return content
     return {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0, "parts": {}}
 
 
@@ -182,34 +212,41 @@ def _run_parts(
     study: Study, content: dict[str, Any], folder: Path, observer: StudyObserver
 ) -> None:
     """Run the parts that are missing in `content`, and save it after each."""
+    # Loading the study has imported Keras. Reading a result does without it.
+    from app.system.keras_defaults import keras_defaults
+
     parts = study.parts(Effort(content["seeds"], content["quick"]))
     left = [part for part in parts if part not in content["parts"]]
     observer.study_started(folder.name, len(left))
     for part in left:
         observer.part_started(folder.name, part)
         start = time.perf_counter()
-        content["parts"][part] = plain(parts[part]())
+        with keras_defaults():
+            content["parts"][part] = plain(parts[part]())
         content["seconds"] += time.perf_counter() - start
-        write_sealed(_parts_path(folder, content["key"]), content)
+        with _writing(folder):
+            write_sealed(_parts_path(folder, content["key"]), content)
         observer.part_finished(folder.name)
 
 
-def _draw(study: Study, folder: Path, content: dict[str, Any], before: dict[str, Any]) -> str:
-    """Draw the figures unless those of the earlier result `before` are intact and the same.
+def _draw(study: Study, content: dict[str, Any], folder: Path) -> None:
+    """Draw the figures, and replace the earlier ones once all are complete."""
+    new = folder / _NEW
+    new.mkdir(exist_ok=True)
+    study.draw(content["parts"], new)
+    for name in FIGURES:
+        (new / name).replace(folder / name)
+    shutil.rmtree(new)  # other programs may have left hidden files in it
 
-    Returns:
-        Their checksum.
-    """
-    checksum = _checksum(folder)
-    if before.get("key") != content["key"] or before.get("figures") != checksum:
-        new = folder / _NEW
-        new.mkdir(exist_ok=True)
-        study.draw(content["parts"], new)
-        for name in FIGURES:
-            (new / name).replace(folder / name)
-        new.rmdir()
-        checksum = _checksum(folder)
-    return checksum
+
+def _drawing(folder: Path) -> dict[str, str]:
+    """Return what a result states on its signs and figures: what made them, and their checksum."""
+    return {"drawing": drawing_key(), "figures": _checksum(folder)}
+
+
+def _is_drawn(folder: Path, content: dict[str, Any]) -> bool:
+    """Return whether the signs and figures of a result are intact and made by this code."""
+    return content == {**content, **_drawing(folder)}
 
 
 def _result(
@@ -230,7 +267,7 @@ def _why_rerun(before: dict[str, Any], key: str, effort: Effort) -> str:
         return f"the earlier result is from version {before['version']}, and this is {VERSION}"
     if {"seeds": before["seeds"], "quick": before["quick"]} != asdict(effort):
         return "the earlier result has different settings"
-    return "the study's code has changed since the earlier result"
+    return "the code, a library or Keras' backend has changed since the earlier result"
 
 
 def _checksum(folder: Path) -> str:

@@ -1,5 +1,6 @@
-"""Standard streams that were closed before the program began."""
+"""Standard streams that were closed before the program began, or cannot write every character."""
 
+import io
 import os
 import sys
 
@@ -16,3 +17,13 @@ def open_closed_streams() -> None:
         null = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
         os.set_inheritable(null, True)
         setattr(sys, name, os.fdopen(null, mode, closefd=False))
+
+
+def escape_unknown_characters() -> None:
+    """Write characters that the encoding of a standard stream lacks as escapes.
+
+    Otherwise a pipe on Windows, which is not UTF-8, would end a command with an error.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

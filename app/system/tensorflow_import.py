@@ -40,8 +40,8 @@ def import_tensorflow_quietly(has_data: bool = True) -> None:
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     is_first = "tensorflow" not in sys.modules
-    backend = _keras_backend()
-    if backend not in (None, *_BACKENDS):
+    backend = keras_backend()
+    if backend not in _BACKENDS:
         raise ConfigError(
             f"Keras' backend must be {' or '.join(_BACKENDS)}. Received: {backend!r}, from "
             f"KERAS_BACKEND or {_keras_file()}."
@@ -99,15 +99,13 @@ class _HiddenPackages(MetaPathFinder):
         sys.meta_path.remove(self)
 
 
-def _keras_backend() -> str | None:
-    """Return the backend that Keras will choose: from the environment, from its file, or None."""
-    from_environment = os.environ.get("KERAS_BACKEND")
-    if from_environment:
-        return from_environment
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        backend: str | None = json.loads(_keras_file().read_text("utf-8")).get("backend")
-        return backend
-    return None
+def keras_backend() -> str:
+    """Return the backend that Keras chooses: from the environment, from its file, or TensorFlow."""
+    backend: str | None = os.environ.get("KERAS_BACKEND")
+    if not backend:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            backend = json.loads(_keras_file().read_text("utf-8")).get("backend")
+    return backend or "tensorflow"
 
 
 def _keras_file() -> Path:

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from app.data.sources import load_dataset
 from app.evaluation.estimates import mean_estimate
-from app.studies.nets import configure, predictions, rows
+from app.studies.nets import configure, outputs, rows
 from app.studies.panels import MAIN, panels
 from app.studies.signs import above, every
 from app.studies.study import Claim, Effort, Parts, Study
@@ -53,12 +53,12 @@ def _train(effort: Effort) -> dict[str, Any]:
         },
         len(folds),
     )
-    found = predictions(fit_replicas(config, dataset, train), dataset).argmax(
-        axis=2
-    )  # (rows, nets)
+    model = fit_replicas(config, dataset, train).model
     predicted = np.empty((effort.seeds, len(samples)), int)
+    # Each net predicts only its own test flowers: all nets on all copies would fill the memory.
     for net, (start, (_, test)) in enumerate(zip(starts, folds, strict=True)):
-        predicted[net // FOLDS, test] = found[start + test, net]
+        probabilities = outputs(model, dataset.inputs[start + test])["probabilities"]
+        predicted[net // FOLDS, test] = probabilities[:, net].argmax(axis=1)
     return {
         "accuracies": (predicted == targets).mean(axis=1),
         # All partitions contain the same flowers, so the intervals are over flowers.
