@@ -392,7 +392,7 @@ def test_a_model_without_its_samples_leaves_the_others_to_be_chosen(color_client
     failed = {"status": 500, "json": {"error": "The server failed."}}
     page.route("**/multilabel/versions/1/samples", lambda route: route.fulfill(**failed))
     page.locator("#model").select_option("multilabel")
-    expect(page.locator("#trouble")).to_have_text("The server failed.")
+    expect(page.locator("#trouble")).to_have_text("multilabel cannot be tried: The server failed.")
     expect(page.locator("#bench")).to_be_hidden()
     choose_model(page, "digits")
     expect(page.locator("#trouble")).to_be_hidden()
@@ -481,10 +481,15 @@ def test_each_label_may_have_a_threshold_of_its_own(color_client, open_page):
 
 def test_values_are_shown_with_their_intervals(color_client, open_page):
     page = open_model(open_page, color_client, "ranges")
-    hand_over(page, "drop", "body", file_of(np.full((9, 9, 3), (250, 20, 10), np.uint8)))
+    colors = np.full((9, 9, 3), (250, 20, 10), np.uint8)
+    hand_over(page, "drop", "body", file_of(colors))
     expect(page.locator("#bars td:last-child").first).to_have_text("250 (249 to 251)")
     assert page.locator("#bars td:last-child").nth(1).inner_text() == "20 lm (18 to 22)"
     assert page.locator("#bars td:last-child").nth(2).inner_text() == "10 (6 to 14)"
+    colors[0, :7] += 1  # on average not far from 250.09
+    hand_over(page, "drop", "body", file_of(colors))
+    values = re.compile(r"250\.0\d{3,4} \(249\.\d\d? to 251\.\d\d?\)")
+    expect(page.locator("#bars td:last-child").first).to_have_text(values)
 
 
 def test_values_are_shown_as_numbers(color_client, open_page):
