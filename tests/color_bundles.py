@@ -17,7 +17,9 @@ _ENDS = {
 }
 
 
-def write_color_bundle(folder, like, task="multiclass", size=(32, 32), name="colors", **changed):
+def write_color_bundle(
+    folder, like, task="multiclass", size=(32, 32), name="colors", batch="batch", **changed
+):
     """Write version 1 of a model of the mean of red, green and blue.
 
     Args:
@@ -27,19 +29,22 @@ def write_color_bundle(folder, like, task="multiclass", size=(32, 32), name="col
             128; `regression`: the means themselves.
         size: height and width of an image.
         name: name of the model.
+        batch: number of samples in each call, or the name of that axis if it may be any.
         changed: other keys of the manifest, with their values.
     """
     version = folder / name / "1"
     (version / "test_data_set_0").mkdir(parents=True)
     output, end = _ENDS[task]
     images = np.random.default_rng(0).integers(0, 256, (8, *size, 3), np.uint8)
+    images = images[:batch] if isinstance(batch, int) else images
     manifest = json.loads((like / "manifest.json").read_text())
     manifest |= {
         "name": name,
         "family": "keras",
         "task": task,
-        "inputs": [{"name": "image", "dtype": "uint8", "shape": ["batch", *size, 3]}],
-        "outputs": [{"name": output, "dtype": "float32", "shape": ["batch", 3]}],
+        "inputs": [{"name": "image", "dtype": "uint8", "shape": [batch, *size, 3]}],
+        "outputs": [{"name": output, "dtype": "float32", "shape": [batch, 3]}],
+        "whole_batches": isinstance(batch, int),
         "prediction_output": output,
         "labels": LABELS,
         "calibration": None,
@@ -50,7 +55,7 @@ def write_color_bundle(folder, like, task="multiclass", size=(32, 32), name="col
         parity |= {"top1_match": None}
     manifest["proof"]["parity"] = [parity | {"artifact": a} for a in ("saved_model", "onnx")]
     (version / "manifest.json").write_text(json.dumps(manifest))
-    onnx.save(_model(output, end, size), version / "model.onnx")
+    onnx.save(_model(output, end, size, batch), version / "model.onnx")
     session = onnxruntime.InferenceSession(version / "model.onnx")
     (predicted,) = session.run([output], {"image": images})
     for file, array in (("input_0", images), ("output_0", predicted)):
@@ -60,7 +65,7 @@ def write_color_bundle(folder, like, task="multiclass", size=(32, 32), name="col
     return version
 
 
-def _model(output, end, size):
+def _model(output, end, size, batch):
     nodes = [
         helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["levels", "pixels"], ["means"], keepdims=0),
@@ -72,8 +77,8 @@ def _model(output, end, size):
     graph = helper.make_graph(
         nodes,
         "colors",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *size, 3])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, *size, 3])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, 3])],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
     )
     opsets = [helper.make_opsetid("", 18)]

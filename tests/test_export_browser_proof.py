@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -26,6 +27,7 @@ from playwright.sync_api import expect, sync_playwright
 import export
 from export import ExportOptions, ModelFacts, export_bundle
 from export.browser_proof import write_browser_proof
+from serving.decisions import decide
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TEMPLATE = (Path(export.__file__).parent / "verify.html").read_text()
@@ -103,8 +105,8 @@ class Network:
         return [
             "--no-sandbox",
             "--ignore-certificate-errors",
-            f"--host-resolver-rules=MAP cdn.jsdelivr.net:443 127.0.0.1:{port}, MAP * ~NOTFOUND, "
-            "EXCLUDE 127.0.0.1",
+            f"--host-resolver-rules=MAP cdn.jsdelivr.net:443 127.0.0.1:{port}, "
+            "MAP plain.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         ]
 
 
@@ -202,12 +204,77 @@ def test_each_value_is_compared_with_its_own_magnitude(page, tmp_path):
     expect_one_failure(page, version, 5, "values differs by 1.0e+0; allowed is 1.0e-4")
 
 
-def test_a_large_model_is_read_from_its_folder_which_must_match_its_checksums(version, page):
+def enlarge(version):
+    """Make a graph so large that the page does not contain it."""
     model = onnx.load(version / "model.onnx")
     model.metadata_props.add(key="padding", value="x" * 2_000_000)
     onnx.save(model, version / "model.onnx")
     write_browser_proof(version)
     write_checksums(version)
+
+
+def test_a_web_server_must_be_one_for_which_browsers_compute_hashes(version, browser):
+    enlarge(version)
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=version)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    try:
+        page.goto(f"http://plain.example:{server.server_port}/verify.html")
+        expect(page.locator("#verdict")).to_have_text("Waiting for a secure page")
+        assert page.locator("#verdict").get_attribute("class") == ""
+        expect(page.locator("#summary")).to_contain_text("https, this machine or the disk")
+        expect(page.locator("#trouble")).to_be_hidden()
+        page.goto(f"http://127.0.0.1:{server.server_port}/verify.html")
+        expect_pass(page)
+        expect(page.locator("#origin")).to_contain_text(
+            "The manifest, the graph and the golden samples beside this page match its SHA256SUMS."
+        )
+    finally:
+        page.close()
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_gpu_that_cannot_run_the_graph_is_told_and_fails_nothing(exported_bundle, browser):
+    page = browser.new_page()
+    try:
+        gpu = "{ value: { requestAdapter: async () => ({}) } }"
+        page.add_init_script(f"Object.defineProperty(navigator, 'gpu', {gpu})")
+        page.goto((exported_bundle / "verify.html").as_uri())
+        expect_pass(page)
+        expect(page.locator("#summary")).to_contain_text("32 of 32 in WebAssembly")
+        expect(page.locator("#summary")).to_contain_text("WebGPU could not run it: ")
+    finally:
+        page.close()
+
+
+def test_decisions_are_those_of_the_thresholds_and_go_with_their_model(version, page, tmp_path):
+    path = version / "manifest.json"
+    manifest = json.loads(path.read_text())
+    thresholds = [0.91, *[0.01] * 9]
+    path.write_text(json.dumps(manifest | {"thresholds": {"values": thresholds}}))
+    write_checksums(version)
+    golden = numpy_helper.to_array(onnx.load_tensor(version / "test_data_set_0" / "output_0.pb"))
+    places = decide("multiclass", golden, thresholds)
+    assert (places != golden.argmax(axis=1)).any()
+    predicted = [re.compile(f"^{manifest['labels'][place]} ") for place in places]
+    for name in ("manifest.json", "notes.txt"):  # of another model, and of none
+        page.locator("#folder").set_input_files(version)
+        expect(page.locator("#rows td:nth-child(2)")).to_have_text(predicted)
+        expect_pass(page)
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_text("{}")
+        page.locator("#folder").set_input_files(folder)
+        expect(page.locator("#verdict")).to_have_text("FAIL")
+        expect(page.locator("#title")).to_have_text("Proof in this browser")
+        expect(page.locator("#results")).to_be_hidden()
+        expect(page.locator("#origin")).to_be_hidden()
+
+
+def test_a_large_model_is_read_from_its_folder_which_must_match_its_checksums(version, page):
+    enlarge(version)
     page.goto((version / "verify.html").as_uri())
     assert (version / "verify.html").stat().st_size < 40_000
     expect(page.locator("#verdict")).to_have_text("Waiting for the folder")

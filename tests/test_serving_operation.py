@@ -97,6 +97,46 @@ def test_a_path_is_the_same_with_and_without_the_prefix_of_the_proxy(client):
     assert json.loads(document)["servers"] == [{"url": "/ml"}]
 
 
+@pytest.mark.parametrize("root_path", ["/ml", "/models"])
+def test_a_browser_gets_from_the_prefix_to_the_page_without_a_token(root_path, tokens, tmp_path):
+    settings = Settings(tmp_path, token_file=tokens, root_path=root_path)
+    client, stop = start(settings, "/v2/health/live")
+    try:
+        browser, program = {"Accept": "text/html,*/*"}, {"Authorization": "Bearer first-token"}
+        status, headers, _ = client("GET", root_path, headers=browser)
+        assert (status, headers["location"]) == (307, f"{root_path}/")
+        assert client("GET", f"{root_path}/", headers=browser)[0] == 200
+        assert client("GET", root_path)[0] == 401
+        listed = client("GET", f"{root_path}/models", headers=program | browser)
+        assert (listed[0], json.loads(listed[2])) == (200, {"models": []})
+    finally:
+        stop()
+
+
+def test_only_pages_of_the_server_and_of_allowed_origins_may_change_what_is_served(client):
+    def unload(**headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return ask(client, "first-token", "/v2/repository/models/digits/unload", **headers)
+
+    refused_later = 400  # since this server does not unload by requests
+    for headers in (
+        {},
+        {"Origin": PAGE, "Sec_Fetch_Site": "cross-site"},
+        {"Origin": f"http://127.0.0.1:{client.port}"},
+        {"Origin": "https://models.example", "Sec_Fetch_Site": "same-origin"},  # behind a proxy
+    ):
+        assert unload(**headers)[0] == refused_later, headers
+    for headers in (
+        {"Origin": "https://other.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Origin": "http://127.0.0.1:1", "Sec_Fetch_Site": "same-site"},
+    ):
+        status, _, body = unload(**headers)
+        assert status == 403, headers
+        assert "if --cors-origin allows its origin" in json.loads(body)["error"]
+
+
 @pytest.mark.parametrize("path", ["models", "/", "/a/", "/a//b", "/a b", "/a?b", "/ä"])
 def test_a_root_path_that_is_no_path_is_refused(path, tmp_path):
     with pytest.raises(InputError, match="root_path must begin with / and not end with it"):

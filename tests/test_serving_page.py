@@ -15,11 +15,14 @@ import onnx
 import pytest
 from checksums import write_checksums
 from color_bundles import write_color_bundle
+from hostile_graphs import rename
 from live import start
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect, sync_playwright
 from test_serving_decisions import INTERVALS, LABELS
+from waiting import wait_until
 
+from serving.golden import DRAWN
 from serving.server import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -211,6 +214,66 @@ def test_an_image_can_be_dropped_or_pasted(event, target, client, open_page, ima
     np.testing.assert_array_equal(seen_image(page), images[0])
 
 
+def test_what_was_done_last_counts_and_what_is_shown_can_be_copied(client, open_page, images):
+    page = open_page(client)
+    expect(page.locator("#bars tr")).to_have_count(10)
+    sample, save, code = (page.locator(at) for at in ("#samples button", "#save", "#code"))
+    expect(save).to_be_disabled()  # there is nothing to save yet
+    sample.first.click()
+    expect(sample.first).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Control+z")
+    expect(sample.first).to_have_attribute("aria-pressed", "false")
+    page.evaluate(
+        """() => {
+          const decode = createImageBitmap
+          const later = new Promise(resolve => { window.goOn = resolve })
+          window.createImageBitmap = async file => { await later; return decode(file) }
+        }"""
+    )
+    hand_over(page, "drop", "body", file_of(images[0]))
+    draw_with_mouse(page)  # while the file is decoded
+    expect_prediction(page)
+    page.evaluate("goOn()")
+    page.wait_for_timeout(100)
+    assert "drawing.png" in code.text_content()
+    expect(save).to_be_enabled()
+    copy = page.locator("#copy")
+    for way, said in (
+        ("navigator, 'clipboard', { value: undefined }", "Copied"),  # as on plain HTTP
+        ("document, 'execCommand', { value: () => false }", "Selected: press Ctrl+C"),
+    ):
+        page.evaluate(f"() => {{ Object.defineProperty({way}) }}")
+        copy.click()
+        expect(copy).to_have_text(said)
+        assert page.evaluate("String(getSelection())") == code.text_content()
+    expect(copy).to_have_text("Copy")
+
+
+def test_a_proxy_that_answers_is_told_and_asked_again_only_if_that_may_help(client, open_page):
+    page = open_page(client)
+    expect(page.locator("#bars tr")).to_have_count(10)
+    asked = []
+
+    def refuse(status):
+        def answer(route):  # Playwright keeps an attribute of its own on the function
+            asked.append(status)
+            route.fulfill(status=status, content_type="text/html", body="<h1>nginx</h1>")
+
+        return answer
+
+    page.route("**/images/**", refuse(413))
+    page.locator("#samples button").first.click()
+    expect(page.locator("#error")).to_have_text(
+        "A proxy answered in place of the server: status 413."
+    )
+    page.unroute("**/images/**")
+    page.route("**/images/**", refuse(502), times=1)
+    page.locator("#samples button").nth(1).click()
+    expect(page.locator("#error")).to_contain_text("status 502")
+    expect_prediction(page)  # seconds later
+    assert asked == [413, 502]
+
+
 def test_a_file_that_is_not_an_image_is_reported(client, open_page):
     page = open_page(client)
     expect(page.locator("#bars tr")).to_have_count(10)
@@ -261,6 +324,14 @@ def test_the_keyboard_alone_draws(client, open_page):
     expect(page.locator("#label")).to_be_empty()
 
 
+def write_own_net(bundle, folder):
+    """Copy `digits` as a net of somebody else, who gets every image as it is."""
+    version = shutil.copytree(bundle, folder / "1")
+    manifest = json.loads((version / "manifest.json").read_text())
+    (version / "manifest.json").write_text(json.dumps(manifest | {"family": "keras"}))
+    rename(version, folder.name)
+
+
 @pytest.fixture(scope="module")
 def color_client(bundle, tmp_path_factory):
     """A server of a model of photographs for each task, and of the digit net."""
@@ -268,8 +339,14 @@ def color_client(bundle, tmp_path_factory):
     for task in ("multiclass", "multilabel", "regression"):
         write_color_bundle(folder, bundle, task, name=task)
     write_color_bundle(folder, bundle, "multilabel", name="careful", thresholds=LABELS)
-    write_color_bundle(folder, bundle, "regression", name="ranges", intervals=INTERVALS)
+    write_color_bundle(
+        folder, bundle, "regression", name="ranges", intervals=INTERVALS,
+        target_units={"green": "lm"},
+    )  # fmt: skip
+    rare = LABELS | {"values": [0.8, 0.1, 0.1], "rule": "class_weight=balanced"}
+    write_color_bundle(folder, bundle, name="rare", thresholds=rare)
     shutil.copytree(bundle.parent, folder / "digits")
+    write_own_net(bundle, folder / "own")
     client, stop = start(Settings(folder, log_requests=False))
     yield client
     stop()
@@ -297,6 +374,51 @@ def test_a_photograph_is_dropped_where_a_digit_would_be_drawn(color_client, open
     choose_model(page, "digits")
     expect(page.locator("#photo")).to_be_hidden()
     expect(page.locator("#mattered")).to_be_hidden()
+
+
+def test_a_drawing_for_any_net_has_the_ink_of_its_data(color_client, open_page):
+    page = open_page(color_client)
+    choose_model(page, "own")
+    with last_prediction(page):
+        draw_with_mouse(page)
+    seen = seen_image(page)
+    assert not seen[:, :8].any()
+    assert seen[:, 13:15].max() > 200
+
+
+def test_a_model_without_its_samples_leaves_the_others_to_be_chosen(color_client, open_page):
+    page = open_page(color_client)
+    expect(page.locator("#bench")).to_be_visible()
+    failed = {"status": 500, "json": {"error": "The server failed."}}
+    page.route("**/multilabel/versions/1/samples", lambda route: route.fulfill(**failed))
+    page.locator("#model").select_option("multilabel")
+    expect(page.locator("#trouble")).to_have_text("multilabel cannot be tried: The server failed.")
+    expect(page.locator("#bench")).to_be_hidden()
+    choose_model(page, "digits")
+    expect(page.locator("#trouble")).to_be_hidden()
+
+
+def test_what_thresholds_predict_is_explained_and_among_the_bars(color_client, open_page):
+    page = open_model(open_page, color_client, "rare")
+    hand_over(page, "drop", "body", file_of(np.full((9, 9, 3), (130, 128, 128), np.uint8)))
+    expect(page.locator("#label")).to_have_text("green")
+    expect(page.locator("#meaning")).to_contain_text("the probability of green falls")
+    listed = color_client.get("/models")[1]["models"]
+    (rare,) = (row for row in listed if row["name"] == "rare")
+    labels = [*"abcdefghijklm"]
+    many = rare | {"labels": labels, "created": "later", "thresholds": [1 / 13] * 13}
+    answer = json.loads(color_client("POST", "/images/rare", photograph())[2])
+    answer |= {"label": "m", "probabilities": [0.08] * 12 + [0.04]}
+    page.route("**/models", lambda route: route.fulfill(json={"models": [many]}))
+    page.route("**/images/**", lambda route: route.fulfill(json=answer))
+    page.evaluate("dispatchEvent(new Event('focus'))")  # the version has changed under its number
+    expect(page.locator("#bars tr")).to_have_count(10)
+    expect(page.locator("#bars .best th")).to_have_text("m")
+    page.unroute("**/models")
+    page.route("**/models", lambda route: route.fulfill(json={"models": []}))
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#bench")).to_be_hidden()
 
 
 # The colors of the photograph's frame at places from 0 to 1, as the page shows it.
@@ -359,9 +481,15 @@ def test_each_label_may_have_a_threshold_of_its_own(color_client, open_page):
 
 def test_values_are_shown_with_their_intervals(color_client, open_page):
     page = open_model(open_page, color_client, "ranges")
-    hand_over(page, "drop", "body", file_of(np.full((9, 9, 3), (250, 20, 10), np.uint8)))
+    colors = np.full((9, 9, 3), (250, 20, 10), np.uint8)
+    hand_over(page, "drop", "body", file_of(colors))
     expect(page.locator("#bars td:last-child").first).to_have_text("250 (249 to 251)")
+    assert page.locator("#bars td:last-child").nth(1).inner_text() == "20 lm (18 to 22)"
     assert page.locator("#bars td:last-child").nth(2).inner_text() == "10 (6 to 14)"
+    colors[0, :7] += 1  # on average not far from 250.09
+    hand_over(page, "drop", "body", file_of(colors))
+    values = re.compile(r"250\.0\d{3,4} \(249\.\d\d? to 251\.\d\d?\)")
+    expect(page.locator("#bars td:last-child").first).to_have_text(values)
 
 
 def test_values_are_shown_as_numbers(color_client, open_page):
@@ -412,12 +540,23 @@ def test_the_prediction_stays_when_its_copies_are_refused(color_client, open_pag
     page.route("**/infer", refuse(503, **{"retry-after": "0.1"}), times=1)
     hand_over(page, "drop", "body", photograph())
     expect(page.locator("#meaning")).to_contain_text("falls")  # it was sent again
-    page.route("**/infer", refuse(500))
-    page.locator("#clear").click()
-    expect(page.locator("#label")).to_be_empty()
+    for status, headers in ((500, {}), (503, {"retry-after": "0.01"})):  # again, but not for ever
+        page.route("**/infer", refuse(status, **headers))
+        page.locator("#clear").click()
+        expect(page.locator("#label")).to_be_empty()
+        hand_over(page, "drop", "body", photograph())
+        expect(page.locator("#meaning")).to_have_text("Not now.")
+        expect(page.locator("#label")).to_have_text("red")
+    sent = []
+
+    def hold(route):
+        sent.append(route)
+
+    page.route("**/infer", hold)
     hand_over(page, "drop", "body", photograph())
-    expect(page.locator("#meaning")).to_have_text("Not now.")
-    expect(page.locator("#label")).to_have_text("red")
+    wait_until(lambda: page.wait_for_timeout(20) or sent)
+    hand_over(page, "drop", "body", file_of(np.full((9, 9, 3), (0, 0, 255), np.uint8)))
+    expect(page.locator("#label")).to_have_text("blue", timeout=10_000)  # a held one takes 30 s
 
 
 def test_a_file_that_is_no_photograph_is_reported(color_client, open_page):
@@ -520,6 +659,77 @@ def test_a_row_is_filled_in_changed_and_predicted(client, open_page):
     page.get_by_role("button", name="Sample 1").click()
     expect(page.locator("#label")).to_have_text("setosa")
     expect(page.locator("#error")).to_be_hidden()
+
+
+@pytest.fixture
+def comma_client(raw_bundle, tmp_path):
+    """A server of a model of a table with decimal commas, and a function that changes the model.
+
+    It has no samples from data, so that the form begins with the middle of each range.
+    """
+    version = shutil.copytree(raw_bundle[0], tmp_path / "raw" / "1")
+    path = version / "manifest.json"
+    manifest = json.loads(path.read_text())
+    (size, _, weight), (span, share) = (
+        manifest["row_format"]["columns"], manifest["training_cells"]["ranges"]
+    )  # fmt: skip
+    size |= {"decimal": ",", "thousands": ".", "unit": "kg"}
+    weight |= {"decimal": "."}
+    share |= {"low": 0, "high": 1}
+    manifest["proof"]["source"] = f"{DRAWN}, without 3 whose outputs depend on rounding"
+
+    def write(high):
+        span.update(low=0.5, high=high)
+        manifest["created"] = f"when it was {high}"
+        path.write_text(json.dumps(manifest))
+        write_checksums(version)
+
+    write(2000)
+    client, stop = start(Settings(tmp_path, log_requests=False, poll_s=0.05))
+    yield client, write
+    stop()
+
+
+def test_numbers_are_written_and_read_as_in_the_table_and_kept_for_a_new_version(
+    comma_client, open_page
+):
+    client, write = comma_client
+    page = open_page(client)
+    size, weight = page.get_by_label("size in kg"), page.get_by_label("weight").first
+    code, hint = page.locator("#code"), page.locator(".field .hint").first
+    expect(size).to_have_value("1000,25")
+    expect(size).to_have_accessible_description("0,5 to 2000")
+    expect(page.locator("#latency")).to_contain_text("round trip")
+    for cell, sent, shown in (
+        ("1.234,5 kg", '"1.234,5 kg"', "0,5 to 2000"),
+        ("2.500", '"2.500"', "outside 0,5 to 2000"),
+        ("2001", "2001", "outside 0,5 to 2000"),
+        ("0x10", '"0x10"', "0,5 to 2000"),  # a number of JavaScript only
+    ):
+        size.fill(cell)
+        expect(hint).to_have_text(shown)
+        assert f'"size":{sent},' in code.text_content()
+    expect(page.locator("#error")).to_contain_text("kg or none. Received: size='0x10'")
+    slider = page.locator("[type=range]").first
+    size.fill("")
+    expect(slider).to_have_class("unset")
+    expect(slider).to_have_attribute("aria-valuetext", "missing")
+    size.fill("7,5")
+    expect(slider).to_have_class("")
+    # Phones' keyboards for decimals have no comma.
+    assert [size.get_attribute("inputmode"), weight.get_attribute("inputmode")] == [None, "decimal"]
+    expect(page.locator("[type=range]").nth(1)).to_have_attribute("step", "0.01")
+    write(3000)
+
+    def created():
+        (row,) = client.get("/models")[1]["models"]
+        return row.get("created")
+
+    wait_until(lambda: created() == "when it was 3000")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(hint).to_have_text("0,5 to 3000")
+    expect(size).to_have_value("7,5")
+    expect(page.locator("#latency")).to_contain_text("round trip")
 
 
 def run_code(page, folder, program):

@@ -836,15 +836,17 @@ def test_models_are_listed_with_failed_versions(bundle, tmp_path):
     shutil.copytree(bundle.parent, tmp_path / "digits")
     broken = shutil.copytree(tmp_path / "digits" / "1", tmp_path / "digits" / "2")
     (broken / "model.onnx").write_bytes(b"")
+    write_color_bundle(tmp_path, bundle, name="pairs", batch=2)
     client, stop = start(Settings(tmp_path, log_requests=False))
     try:
-        first, second = client.get("/models")[1]["models"]
+        first, second, pairs = client.get("/models")[1]["models"]
     finally:
         stop()
-    assert (first["version"], first["state"], first["image_shape"]) == (1, "ready", [28, 28])
+    assert (first["version"], first["state"], first["image_shape"]) == ("1", "ready", [28, 28])
     assert first["labels"] == list("0123456789")
-    assert (second["version"], second["state"]) == (2, "failed")
+    assert (second["version"], second["state"]) == ("2", "failed")
     assert "model.onnx" in second["reason"]
+    assert (pairs["state"], pairs["image_shape"]) == ("ready", None)  # none takes one image
 
 
 def test_metrics_have_the_baseline_of_the_bundle(client, bundle):

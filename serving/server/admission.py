@@ -11,9 +11,9 @@ from .rereading import Reread
 from .settings import Settings
 from .tokens import Tokens, identify, read_tokens
 
-# Never refused: a busy server must not look dead to its health checks.
+# Never refused: a busy server must not look dead to its health checks. The empty path leads to `/`.
 _OPEN = frozenset((
-    "/v2/health/live", "/v2/health/ready", "/",
+    "/v2/health/live", "/v2/health/ready", "/", "",
     "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
     "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
 ))  # fmt: skip

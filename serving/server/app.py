@@ -98,7 +98,9 @@ class Server:
             "image": self._answers.image,
         }
         documents = Documents(self._repository, self._metrics, settings.root_path)
-        requests = RepositoryRequests(self._repository, self._answers.receive)
+        requests = RepositoryRequests(
+            self._repository, self._answers.receive, settings.cors_origins
+        )
         self._router = Router(handlers, documents, self._show, self._repository, requests)
         self._tasks: list[asyncio.Task[None]] = []
         self._rpc: RpcServer | None = None
@@ -230,7 +232,7 @@ class Server:
         method, path, headers = scope.method, scope.path, scope.headers
         client = scope.client
         if self._settings.root_path:
-            path = inside(self._settings.root_path, path)
+            path = inside(self._settings.root_path, path, headers.get("accept", ""))
         request_id = headers.get("x-request-id") or self._recorder.next_id()
         route = self._router.find(method, path, headers)
         self._admission.in_flight += 1

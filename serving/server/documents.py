@@ -62,6 +62,7 @@ class Documents:
             "/v1/models": lambda: json_response({"models": sorted(repository.models)}),
         }
         if root_path:  # the links of the page are relative to the folder below it
+            self._fixed[""] = self._to_page
             self._fixed.setdefault(root_path, self._to_page)
 
     def find(self, path: str, accept: str) -> Document | None:
@@ -71,7 +72,7 @@ class Documents:
             path: path of the request.
             accept: its `accept` header; may be empty.
         """
-        if path == "/" and "text/html" not in accept:
+        if path == "/" and not wants_page(accept):
             return _alive
         is_model = path == _ALL_STATS and "stats" in self._repository.models
         if path in self._fixed and not is_model:
@@ -144,6 +145,11 @@ class Documents:
 
     def _show_metrics(self) -> Response:
         return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+def wants_page(accept: str) -> bool:
+    """Return whether a request with this `accept` header is that of a browser for a page."""
+    return "text/html" in accept
 
 
 def _docs() -> Response:

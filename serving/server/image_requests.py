@@ -129,24 +129,28 @@ def _describe_state(state: VersionState) -> dict[str, Any]:
 
 
 def _describe(manifest: Manifest) -> dict[str, Any]:
+    is_tried = manifest.batch_size in (None, 1)  # the page sends one sample
     return _row(
         manifest.name,
         manifest.version,
         "ready",
+        created=manifest.created,
         inputs=_describe_inputs(manifest),
         input=manifest.inputs[0].name,
         output=manifest.prediction_output,
         task=manifest.task,
         labels=manifest.labels,
-        image_shape=image_shape_of(manifest),
-        takes_rows=takes_rows(manifest),
+        units=manifest.target_units,
+        image_shape=image_shape_of(manifest) if is_tried else None,
+        takes_rows=takes_rows(manifest) and is_tried,
         threshold=manifest.reject_option.threshold if manifest.reject_option else None,
         thresholds=thresholds_of(manifest),
     )
 
 
 def _row(name: str, version: int, state: str, **more: Any) -> dict[str, Any]:
-    row = {"name": name, "version": version, "state": state, "reason": ""}
+    # JavaScript has no int64.
+    row = {"name": name, "version": str(version), "state": state, "reason": ""}
     unknown: dict[str, Any] = {"inputs": [], "labels": [], "image_shape": None, "takes_rows": False}
     return row | unknown | {"threshold": None, "thresholds": None} | more
 

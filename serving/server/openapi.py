@@ -81,6 +81,7 @@ _UNREADABLE = {
     "413": "The body is too long, or has too many samples.",
     "415": "The encoding of the body is not supported.",
 }
+_FOREIGN = "The request is from a page whose origin is not allowed."
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _JSON_LENGTH = {
     "name": "Inference-Header-Content-Length",
@@ -178,6 +179,7 @@ def _describe_repository() -> dict[str, Any]:
         path = f"/v2/repository/models/{{model}}/{action}"
         operation = _posted(path, f"{summary}, with --model-control explicit", "Control")
         operation["responses"]["200"] = _content("The result.", "Any")
+        operation["responses"]["403"] = _content(_FOREIGN, "ErrorResponse")
         paths[path] = {"post": operation}
     for methods in paths.values():
         methods["post"]["requestBody"]["required"] = False

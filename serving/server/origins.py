@@ -1,6 +1,7 @@
 """Cross-origin requests: which pages of other hosts may send requests from a browser.
 
-Source: WHATWG, "Fetch", CORS protocol.
+Sources: WHATWG, "Fetch", CORS protocol; for requests that a browser sends without asking first,
+W3C, "Fetch Metadata Request Headers", and `CrossOriginProtection` of Go's net/http.
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from granian.rsgi import Headers
 
 from ..errors import InputError
+from .errors import RequestError
 from .http import Response
 
 ANY = "*"
@@ -55,6 +57,27 @@ def with_origin(origins: Sequence[str], headers: Headers, response: Response) ->
     if ANY not in origins:
         sent.append(("vary", "origin"))
     return response._replace(headers=sent)
+
+
+def refuse_foreign(origins: Sequence[str], headers: Headers) -> None:
+    """Raise `RequestError` for a request from a page of another origin that is not allowed.
+
+    For requests that change something: a browser sends an empty POST of any page without asking,
+    and only keeps the answer from it. What is no browser has neither header.
+
+    Args:
+        origins: the allowed origins.
+        headers: headers of the request.
+    """
+    origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
+    _, _, host = origin.partition("://")
+    is_own = site in ("same-origin", "none") if site else host == headers.get("host", "")
+    if (origin or site) and not is_own and not _allowed(origins, headers):
+        raise RequestError(
+            "A page may only change what is served if --cors-origin allows its origin. "
+            f"Received: {origin or site:.80}.",
+            403,
+        )
 
 
 def _allowed(origins: Sequence[str], headers: Headers) -> str:

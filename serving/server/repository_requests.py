@@ -3,7 +3,7 @@
 Source: Triton, "Model Repository Extension".
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from granian.rsgi import Headers
 from ..errors import reason_of
 from .errors import RequestError
 from .http import Response, json_response
+from .origins import refuse_foreign
 from .repository import Repository
 
 
@@ -43,10 +44,22 @@ class ControlRequest(msgspec.Struct):
 class RepositoryRequests:
     """Answers the requests of the extension."""
 
-    def __init__(self, repository: Repository, receive: Callable[..., Awaitable[bytes]]) -> None:
-        """Make it. `receive` returns the body of a request."""
+    def __init__(
+        self,
+        repository: Repository,
+        receive: Callable[..., Awaitable[bytes]],
+        origins: Sequence[str] = (),
+    ) -> None:
+        """Make it.
+
+        Args:
+            repository: its models.
+            receive: returns the body of a request.
+            origins: the origins whose pages may load and unload models.
+        """
         self._repository = repository
         self._receive = receive
+        self._origins = origins
 
     async def index(self, headers: Headers, *arriving: Any) -> Response:
         """Return the versions of the folder with their states."""
@@ -56,12 +69,14 @@ class RepositoryRequests:
 
     async def load(self, name: str, headers: Headers, *arriving: Any) -> Response:
         """Load a model, or load it anew if its files have changed."""
+        refuse_foreign(self._origins, headers)
         request = _decode(await self._receive(headers, *arriving), ControlRequest)
         await self._repository.load(name, request.parameters or ())
         return json_response({})
 
     async def unload(self, name: str, headers: Headers, *arriving: Any) -> Response:
         """Serve a model no longer. No model depends on another, so parameters change nothing."""
+        refuse_foreign(self._origins, headers)
         _decode(await self._receive(headers, *arriving), ControlRequest)
         await self._repository.unload(name)
         return json_response({})

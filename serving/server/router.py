@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from granian.rsgi import Headers, HTTPProtocol
 
-from .documents import TF_VERSION, Document, Documents
+from .documents import TF_VERSION, Document, Documents, wants_page
 from .errors import RequestError
 from .http import Response
 from .repository import Repository
@@ -44,13 +44,21 @@ class Route(NamedTuple):
     model: str = ""
 
 
-def inside(root_path: str, path: str) -> str:
+def inside(root_path: str, path: str, accept: str) -> str:
     """Return a path without the prefix under which a proxy publishes the server.
 
-    A path without the prefix stays as it is: some proxies remove it, and probes do not have it.
+    A path without the prefix stays as it is: some proxies remove it, and probes do not have it. The
+    prefix itself may also be one of the server's paths; for a browser it is the empty path, which
+    leads to the page.
+
+    Args:
+        root_path: the prefix.
+        path: path of a request.
+        accept: its `accept` header; may be empty.
     """
     rest = path.removeprefix(root_path)
-    return rest if rest.startswith("/") else path
+    is_page = not rest and wants_page(accept)
+    return rest if rest.startswith("/") or is_page else path
 
 
 class Router:

@@ -13,13 +13,15 @@ from ..columns import RawColumn, row_format
 from ..date_text import write_date
 from ..errors import InputError
 from ..golden import DRAWN, REAL_SAMPLES
-from ..inputs import image_shape
+from ..inputs import DIGIT_NET, image_shape
 from ..manifest import Manifest
 
 Arrays = Mapping[str, np.ndarray]
 _MAX_SAMPLES = 8
 _MAX_IMAGE_BYTES = 500_000
 _FROM_SAMPLES = "the samples that are shown"
+# Images of the size of MNIST, and the least share of pixels that are paper, about black or white.
+_DRAWN_SHAPES, _PAPER, _BLACK, _WHITE = ((28, 28), (28, 28, 1)), 1 / 3, 32, 223
 
 
 def takes_rows(manifest: Manifest) -> bool:
@@ -40,31 +42,46 @@ def image_shape_of(manifest: Manifest) -> tuple[int, ...] | None:
 def describe_samples(manifest: Manifest, golden: Arrays) -> bytes:
     """Return samples, and the columns of rows, as JSON.
 
-    Has `images`, a list of PNG files as base64, for a model of images; for one of rows `rows`,
-    each a text for each column as in the table, `columns`, and `measured_on`, which says where the
-    ranges and texts of the columns are from. Samples that do not come from data are left out.
+    Has `images`, a list of PNG files as base64, and `ink`, for a model of images: a drawing must be
+    `dark` on white or `bright` on black, or is nothing that the model knows, where `ink` is empty.
+    For a model of rows it has `rows`, each a text for each column as in the table, `columns`, and
+    `measured_on`, which says where the ranges and texts of the columns are from. Samples that do
+    not come from data are left out.
 
     Args:
         manifest: manifest of the model.
         golden: the golden inputs by name.
     """
-    found: dict[str, Any] = {"images": [], "rows": [], "columns": [], "measured_on": ""}
+    found: dict[str, Any] = {"images": [], "ink": "", "rows": [], "columns": [], "measured_on": ""}
     shown = _choose(manifest, golden)
     if takes_rows(manifest):
         found |= _describe_rows(manifest, shown)
     elif image_shape_of(manifest) is not None:
         (images,) = shown.values()
         found["images"] = [_png(image) for image in images if image.size <= _MAX_IMAGE_BYTES]
+        found["ink"] = _ink(manifest, images)
     return msgspec.json.encode(found)
 
 
 def _choose(manifest: Manifest, golden: Arrays) -> Arrays:
     """Return a few samples that come from data."""
     count = min(manifest.proof.samples, REAL_SAMPLES, *map(len, golden.values()))
-    if count < 0 or manifest.proof.source == DRAWN or manifest.whole_batches:
+    if count < 0 or manifest.proof.source.startswith(DRAWN) or manifest.whole_batches:
         count = 0
     indices = np.unique(np.linspace(0, count - 1, min(count, _MAX_SAMPLES)).round().astype(int))
     return {name: array[indices] for name, array in golden.items()}
+
+
+def _ink(manifest: Manifest, images: np.ndarray) -> str:
+    """Return how a drawing is sent. Only a digit net turns ink of either kind into its own."""
+    if manifest.family == DIGIT_NET:
+        return "dark"
+    is_size = manifest.task == "multiclass" and image_shape_of(manifest) in _DRAWN_SHAPES
+    if not is_size or not len(images):
+        return ""
+    shares = {"bright": np.mean(images < _BLACK), "dark": np.mean(images > _WHITE)}
+    ink = max(shares, key=shares.__getitem__)
+    return ink if shares[ink] >= _PAPER else ""
 
 
 def _png(image: np.ndarray) -> str:
@@ -88,6 +105,7 @@ def _describe_rows(manifest: Manifest, samples: Arrays) -> dict[str, Any]:
             "name": column.name,
             "kind": column.kind,
             "decimal": column.decimal,
+            "thousands": column.thousands,
             "unit": column.unit,
             "form": column.form,
             "is_nullable": column.kind == "text" or nullable.issuperset(column.columns),
