@@ -1,6 +1,7 @@
 """Whether a deep net needs fewer examples of a composed mapping: eight states to two classes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ import numpy as np
 from app.evaluation.estimates import difference, mean_estimate, points
 from app.studies.nets import predictions
 from app.studies.panels import LIMIT, curve, panels
-from app.studies.signs import above, some
+from app.studies.signs import HOLDS, NOT_SHOWN, above, some
 from app.studies.states import (
     HIDDEN,
     LABELS,
     LOOKS,
     compositions,
-    majority_accuracies,
+    guess_accuracies,
     state_accuracies,
     subsets,
     train_on_states,
@@ -26,6 +27,8 @@ from app.studies.study import Claim, Effort, Parts, Study, compared
 SIZES = (1, 2, 3, 4, 5, 6, 7)
 # Sizes at which there is something to learn and enough states are left out to test.
 _JUDGED = [SIZES.index(size) for size in (3, 4, 5, 6, 7)]
+# Smallest accuracy on the training states at which a net counts as having learned them.
+LEARNED = 0.95
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
@@ -53,17 +56,32 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
 
     return {
         "accuracies": by_size(left_out),
-        "guessed": by_size(majority_accuracies(targets, sets)),
-        "trained": trained.reshape(effort.seeds, len(one_seed)).mean(axis=1),
+        "guessed": by_size(guess_accuracies(targets, sets)),
+        "trained": by_size(trained),
     }
+
+
+def _by_seed(accuracies: Any) -> np.ndarray:
+    """Return the mean over the judged sizes, which all count the same, `(seeds,)`."""
+    means: np.ndarray = np.array(accuracies, float)[_JUDGED].mean(axis=0)
+    return means
 
 
 def judge(found: Parts) -> Sequence[Claim]:
     """Return the claims on the accuracy on states that were left out of training."""
-    shallow, deep = (
-        np.array(found[name]["accuracies"], float)[_JUDGED].mean(axis=0) for name in HIDDEN
+    shallow, deep = (_by_seed(found[name]["accuracies"]) for name in HIDDEN)
+    trained = [mean_estimate(_by_seed(found[name]["trained"])) for name in HIDDEN]
+    guessed = _by_seed(found[next(iter(HIDDEN))]["guessed"])
+    gained = compared(
+        "gained",
+        points(deep, shallow),
+        1,
+        shallow_trained=f"{trained[0]:.1%}",
+        deep_trained=f"{trained[1]:.1%}",
     )
-    guessed = np.array(found[next(iter(HIDDEN))]["guessed"], float)[_JUDGED].mean(axis=0)
+    # What a net does with other states says nothing about depth unless it has learned its own.
+    if any(above(each, LEARNED) != HOLDS for each in trained):
+        gained = replace(gained, sign=NOT_SHOWN)
     figures = {
         "guessed": f"{guessed.mean():.1%}",
         "shallow": f"{mean_estimate(shallow):.1%}",
@@ -73,7 +91,7 @@ def judge(found: Parts) -> Sequence[Claim]:
         Claim(
             "carried", some([above(difference(each, guessed)) for each in (shallow, deep)]), figures
         ),
-        compared("gained", points(deep, shallow), 1),
+        gained,
     ]
 
 

@@ -129,7 +129,12 @@ def judge(found: Parts) -> Sequence[Claim]:
     for arm, other in (("dropout", "none"), *NORMALIZATIONS):
         smaller = difference(_gap(found[other]), _gap(found[arm]))
         name = "dropout" if arm == "dropout" else "normalization"
-        claims.append(compared(name, smaller, 3, arm=arm.removesuffix(", images")))
+        # An arm that has not learned its samples has a small gap too.
+        trained = {
+            key: f"{np.mean(found[each]['train']):.3f}"
+            for key, each in (("trained", arm), ("plain", other))
+        }
+        claims.append(compared(name, smaller, 3, arm=arm.removesuffix(", images"), **trained))
     return claims
 
 
