@@ -196,9 +196,14 @@ def losses(softmax, nats, apart, slow):
     }
 
 
-def regularization(zeros, size, gap):
+def regularization(zeros, size, gap, trained=0.0):
     def numbers(test):
-        return {"train": around(0.0), "test": around(test), "zeros": around(0.0), "size": around(1)}
+        return {
+            "train": around(trained),
+            "test": around(test + trained),
+            "zeros": around(0.0),
+            "size": around(1),
+        }
 
     found = {name: numbers(0.5) for name in ("none", "L1", "L2", "none, images")}
     found |= {name: numbers(gap) for name in ("dropout", "batch", "layer", "group")}

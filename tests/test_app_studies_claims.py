@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 from matplotlib.text import Text
-from study_numbers import CASES, SEEDS, dead_relu, eight_states
+from study_numbers import CASES, SEEDS, dead_relu, eight_states, regularization
 
 from app.studies import panels, states
 from app.studies.catalogue import NAMES, builds_on, load_study, module_name, read_texts, source_code
@@ -143,7 +143,14 @@ def test_each_lesson_of_a_normalization_stands_alone():
         for language, about in (("en", "reduce"), ("zh", "减轻")):
             text = sentence[language]
             assert all(about in each for each in (text.holds, text.not_shown, text.refuted))
-        assert "The training loss is 0.000 nats with it, 0.000 without." in sentence["en"].found
+
+
+def test_networks_that_have_not_learned_their_digits_show_nothing_about_overfitting():
+    for gap in (0.2, 0.9):
+        claims = load_study("regularization").judge(regularization(0.6, 0.5, gap, trained=0.2))
+        signs = {(claim.name, claim.sign) for claim in claims[2:]}
+        assert signs == {("dropout", NOT_SHOWN), ("normalization", NOT_SHOWN)}
+        assert claims[-1].figures["trained"].startswith("0.200 [")
 
 
 @pytest.mark.parametrize("name", NAMES)

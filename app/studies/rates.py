@@ -9,7 +9,7 @@ import numpy as np
 from app.evaluation.estimates import difference
 
 from .signs import NOT_SHOWN
-from .study import Claim, compared
+from .study import Claim, compared, provided
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,9 @@ def faster(name: str, pace: Pace, other: Pace, /, **figures: str) -> Claim:
     winner, loser = (other, pace) if claim.is_reversed else (pace, other)
     if winner.missed:
         return replace(claim, sign=NOT_SHOWN, is_undecided=True)
-    if not (pace.is_inside and other.is_inside):
-        claim = replace(claim, sign=NOT_SHOWN)
     bound = "≥ " if loser.missed else ""
-    return replace(claim, figures={**claim.figures, "gap": bound + claim.figures["gap"]})
+    claim = replace(claim, figures={**claim.figures, "gap": bound + claim.figures["gap"]})
+    return provided(claim, pace.is_inside and other.is_inside)
 
 
 def epochs_to(losses: np.ndarray, goal: float, first: int = 0) -> np.ndarray:

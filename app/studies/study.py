@@ -1,14 +1,14 @@
 """Defines a study, its claims and its result."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from app.evaluation.estimates import Estimate
 
-from .signs import above
+from .signs import NOT_SHOWN, above
 
 # The numbers of a part, in a form that JSON can represent.
 Numbers = Any
@@ -127,3 +127,8 @@ def compared(name: str, gap: Estimate, decimals: int, /, **figures: str) -> Clai
     more = sum(nearest < 0.5 * 10.0**-each for each in (decimals, decimals + 1))
     decimals += more if nearest else 0
     return Claim(name, above(gap), {"gap": f"{size:.{decimals}f}", **figures}, gap.value < 0)
+
+
+def provided(claim: Claim, is_met: bool) -> Claim:
+    """Return a claim that is not shown unless what its number presupposes is met."""
+    return claim if is_met else replace(claim, sign=NOT_SHOWN)

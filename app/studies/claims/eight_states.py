@@ -1,7 +1,6 @@
 """Whether a deep net needs fewer examples of a composed mapping: eight states to two classes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from app.evaluation.estimates import difference, mean_estimate, points
 from app.studies.nets import predictions
 from app.studies.panels import LIMIT, curve, panels
-from app.studies.signs import HOLDS, NOT_SHOWN, above, some
+from app.studies.signs import HOLDS, above, every, some
 from app.studies.states import (
     HIDDEN,
     LABELS,
@@ -22,7 +21,7 @@ from app.studies.states import (
     subsets,
     train_on_states,
 )
-from app.studies.study import Claim, Effort, Parts, Study, compared
+from app.studies.study import Claim, Effort, Parts, Study, compared, provided
 
 SIZES = (1, 2, 3, 4, 5, 6, 7)
 # Sizes at which there is something to learn and enough states are left out to test.
@@ -80,8 +79,7 @@ def judge(found: Parts) -> Sequence[Claim]:
         deep_trained=f"{trained[1]:.1%}",
     )
     # What a net does with other states says nothing about depth unless it has learned its own.
-    if any(above(each, LEARNED) != HOLDS for each in trained):
-        gained = replace(gained, sign=NOT_SHOWN)
+    have_learned = every([above(each, LEARNED) for each in trained]) == HOLDS
     figures = {
         "guessed": f"{guessed.mean():.1%}",
         "shallow": f"{mean_estimate(shallow):.1%}",
@@ -91,7 +89,7 @@ def judge(found: Parts) -> Sequence[Claim]:
         Claim(
             "carried", some([above(difference(each, guessed)) for each in (shallow, deep)]), figures
         ),
-        gained,
+        provided(gained, have_learned),
     ]
 
 
