@@ -99,10 +99,14 @@ def gates(or_, xor, two, four, active, size):
     }
 
 
-def eight_states(shallow, deep):
+def eight_states(shallow, deep, trained=0.99):
     return {
-        name: {"accuracies": [around(accuracy)] * 7, "guessed": [around(0.55)] * 7}
-        for name, accuracy in (("8", shallow), ("2+3", deep))
+        name: {
+            "accuracies": [around(accuracy)] * 7,
+            "guessed": [around(0.55)] * 7,
+            "trained": [around(learned)] * 7,
+        }
+        for name, accuracy, learned in (("8", shallow, 0.99), ("2+3", deep, trained))
     }
 
 
@@ -192,9 +196,14 @@ def losses(softmax, nats, apart, slow):
     }
 
 
-def regularization(zeros, size, gap):
+def regularization(zeros, size, gap, trained=0.0):
     def numbers(test):
-        return {"train": around(0.0), "test": around(test), "zeros": around(0.0), "size": around(1)}
+        return {
+            "train": around(trained),
+            "test": around(test + trained),
+            "zeros": around(0.0),
+            "size": around(1),
+        }
 
     found = {name: numbers(0.5) for name in ("none", "L1", "L2", "none, images")}
     found |= {name: numbers(gap) for name in ("dropout", "batch", "layer", "group")}
@@ -232,8 +241,12 @@ def abstraction(*layers):
 def ink(small, large):
     confusion = np.eye(10, dtype=int).tolist()
     return {
-        "16": {"accuracies": around(small), "confusion": confusion},
-        "256": {"accuracies": around(large), "confusion": confusion},
+        units: {
+            "accuracies": around(accuracy),
+            "right": [float(digit < 1000 * accuracy) for digit in range(1000)],
+            "confusion": confusion,
+        }
+        for units, accuracy in (("16", small), ("256", large))
     }
 
 

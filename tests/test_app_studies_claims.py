@@ -5,17 +5,19 @@ import re
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 from matplotlib.text import Text
-from study_numbers import CASES, SEEDS
+from study_numbers import CASES, SEEDS, dead_relu, eight_states, regularization
 
-from app.studies import panels
+from app.studies import panels, states
 from app.studies.catalogue import NAMES, builds_on, load_study, module_name, read_texts, source_code
 from app.studies.chinese_figures import FONT
-from app.studies.report import MARKS, sentences
+from app.studies.report import MARKS, sentences, write_readme
 from app.studies.signs import HOLDS, NOT_SHOWN, REFUTED, SIGNS
-from app.studies.study import FIGURES, LANGUAGES, Effort
+from app.studies.states import compositions, guess_accuracies
+from app.studies.study import FIGURES, LANGUAGES, Effort, Result
 from app.studies.vocabulary import chinese_words, in_chinese
 
 ROOT = Path(__file__).parent.parent
@@ -45,12 +47,32 @@ def test_sentences_are_complete_in_both_languages(name):
             for language in LANGUAGES:
                 text = sentence[language]
                 assert not re.search(r"[{}]|nan|by -\d", f"{text.claim}{text.found}")
+                assert text.found
                 # A claim about a difference needs a sentence for both directions.
                 if "gap" in claim.figures:
                     assert texts[language].claims[claim.name].reversed
                 lessons = [bool(text.holds), bool(text.not_shown), bool(text.refuted)]
                 assert all(lessons) or not any(lessons)
             assert re.search(r"[\u4e00-\u9fff]", sentence["zh"].claim)
+
+
+def with_seeds_that_miss(numbers):
+    """Keep half of the seeds below the goal."""
+    accuracies = np.array(numbers["accuracies"])
+    accuracies[:, :, : SEEDS // 2] = 0.5
+    return {**numbers, "accuracies": accuracies.tolist()}
+
+
+def test_a_sentence_names_no_winner_where_both_methods_missed_the_goal():
+    numbers = dict(CASES["losses"][0][0])
+    for loss in ("cross_entropy", "mse"):
+        numbers[loss] = with_seeds_that_miss(numbers[loss])
+    claim = load_study("losses").judge(numbers)[2]
+    assert claim.sign == NOT_SHOWN
+    (found,) = sentences("losses", [claim])
+    assert found["en"].found.startswith("Too few seeds get there to say which is faster: ")
+    assert "(3/6 missed) steps" in found["en"].found
+    assert "(3/6 未到目标) 步" in found["zh"].found
 
 
 def test_a_sentence_follows_the_direction_of_its_number():
@@ -70,6 +92,77 @@ def test_a_difference_that_is_nearly_zero_is_not_rounded_to_zero():
     claim = load_study("ink").judge(numbers)[1]
     assert claim.sign == HOLDS
     assert claim.figures["gap"] == "0.02 [0.01, 0.04]"
+
+
+def test_depth_saves_or_costs_nothing_for_nets_that_have_not_learned_their_states():
+    judge = load_study("eight-states").judge
+    for deep in (0.9, 0.5):
+        claim = judge(eight_states(0.6, deep, trained=0.9))[1]
+        assert claim.sign == NOT_SHOWN
+        assert claim.figures["deep_trained"].startswith("90.0% [")
+
+
+def test_a_guess_is_a_coin_where_both_classes_are_equally_frequent():
+    xor, conjunction = compositions()[8], compositions()[0]
+    assert (xor.mean(), conjunction.mean()) == (0.5, 0.125)
+    targets = np.stack([xor, conjunction], axis=1)
+    guessed = guess_accuracies(targets, [(0, 3, 5)] * 2)
+    assert guessed.tolist() == [0.5, 0.8]
+
+
+def test_seeds_without_silent_units_say_nothing_about_waking_them():
+    numbers = copy.deepcopy(CASES["dead-relu"][0][0])
+    large = numbers["relu"]["large"]
+    large["woken"] = [0.5, 0.6, 0.5, None, None, None]
+    claim = load_study("dead-relu").judge(numbers)[1]
+    assert claim.sign == REFUTED
+    assert claim.figures["woken"].startswith("53.3%")
+    assert claim.figures["seeds"] == "3/6"
+    large["woken"] = [None] * SEEDS
+    claim = load_study("dead-relu").judge(numbers)[1]
+    assert claim.sign == NOT_SHOWN
+    (found,) = sentences("dead-relu", [claim])
+    assert found["en"].found.endswith(": none. Seeds that have such units: 0/6.")
+    assert re.search("无.*0/6。$", found["zh"].found)
+
+
+def test_a_layer_that_was_not_silent_at_the_start_proves_nothing():
+    for first, last in ((0.9, 0.9), (1.0, 0.9)):
+        theorem = load_study("dead-relu").judge(dead_relu(0.9, first, last, 0.1))[2]
+        assert (theorem.name, theorem.sign) == ("stuck", REFUTED)
+
+
+def test_digits_decide_about_an_accuracy_whose_seeds_share_them():
+    """All seeds agree, but 360 digits are too few to tell 96% from 95%."""
+    numbers = copy.deepcopy(CASES["ink"][0][0])
+    numbers["256"]["right"] = [float(digit < 346) for digit in range(360)]
+    assert load_study("ink").judge(numbers)[0].sign == NOT_SHOWN
+
+
+def test_each_lesson_of_a_normalization_stands_alone():
+    claims = load_study("regularization").judge(CASES["regularization"][0][0])
+    for sentence in sentences("regularization", claims)[3:]:
+        for language, about in (("en", "reduce"), ("zh", "减轻")):
+            text = sentence[language]
+            assert all(about in each for each in (text.holds, text.not_shown, text.refuted))
+
+
+def test_networks_that_have_not_learned_their_digits_show_nothing_about_overfitting():
+    for gap in (0.2, 0.9):
+        claims = load_study("regularization").judge(regularization(0.6, 0.5, gap, trained=0.2))
+        signs = {(claim.name, claim.sign) for claim in claims[2:]}
+        assert signs == {("dropout", NOT_SHOWN), ("normalization", NOT_SHOWN)}
+        assert claims[-1].figures["trained"].startswith("0.200 [")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_text_names_the_learning_rate(name):
+    code = source_code(name)[1]
+    if "train_on_states" in code:
+        code += Path(states.__file__).read_text("utf-8")
+    rates = re.findall(r'optimizer.learning_rate": ([\d.e-]+)', code)
+    for text in read_texts(name).values():
+        assert all(f"{float(rate):g}" in text.method for rate in rates)
 
 
 def test_the_catalogue_lists_every_study_and_text_once():
@@ -128,6 +221,21 @@ def test_a_label_is_translated_phrase_by_phrase():
     assert in_chinese("cross entropy,\nlearning rate 3") == "交叉熵, 学习率 3"
     assert in_chinese("2 hidden layers") == "2 个隐藏层"
     assert in_chinese("ReLU") == "ReLU"
+
+
+def test_the_text_explains_brackets_wherever_there_are_intervals(tmp_path):
+    def readme(name, numbers):
+        claims = tuple(load_study(name).judge(numbers))
+        write_readme(Result(name, claims, seeds=1, quick=False, seconds=1.0, folder=tmp_path))
+        return (tmp_path / "README.md").read_text("utf-8")
+
+    flowers = readme("softmax", CASES["softmax"][0][0])
+    assert "Numbers in brackets are 95% intervals." in flowers
+    assert "方括号内为 95% 置信区间。" in flowers
+    areas = readme("trapezoid", {arm: {"r2": [0.9]} for arm in ("raw", "products", "hidden")})
+    assert "[no interval]" in areas
+    assert "brackets" not in areas
+    assert "方括号" not in areas
 
 
 def test_one_seed_gives_numbers_but_no_interval():

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from app.evaluation.estimates import difference, mean_estimate, proportion_estimate, scientific
+from app.evaluation.estimates import (
+    difference,
+    fraction_estimate,
+    mean_estimate,
+    proportion_estimate,
+    scientific,
+)
 from app.studies.rates import best_pace, epochs_to, faster
 from app.studies.signs import HOLDS, NOT_SHOWN, REFUTED
 
@@ -22,6 +28,12 @@ def test_intervals_equal_those_of_a_textbook():
     assert estimate.high - estimate.value == pytest.approx(3.182 * np.sqrt(5 / 3) / 2, rel=1e-3)
     assert proportion_estimate(0, 20).high == pytest.approx(0.1684, abs=1e-4)
     assert f"{proportion_estimate(20, 20):.2f}" == "1.00 [0.83, 1.00]"
+
+
+def test_fractions_that_are_all_0_or_1_get_the_exact_interval():
+    assert fraction_estimate([1.0] * 20) == proportion_estimate(20, 20)
+    assert fraction_estimate([0.0, 1.0, 1.0]) == proportion_estimate(2, 3)
+    assert fraction_estimate([0.5, 1.0, 1.0]) == mean_estimate([0.5, 1.0, 1.0])
 
 
 RATES = (0.1, 1.0, 10.0)
@@ -48,7 +60,8 @@ def test_if_no_rate_reaches_the_goal_the_lowest_final_loss_decides():
 def test_a_goal_that_was_missed_gives_a_lower_bound():
     paces = np.concatenate([PACES] * 5, axis=2)
     slow = best_pace(RATES, paces + (np.arange(10) < 6), goal=0.25)
-    assert str(slow) == "> 2 (6/10)"
+    assert str(slow) == "≥ 1.7 (6/10 missed)"
+    assert str(best_pace(RATES, paces, goal=0.01)) == "> 2"
     fast = best_pace(RATES, paces, goal=0.25)
     claim = faster("sooner", fast, slow)
     assert claim.sign == HOLDS
@@ -60,6 +73,15 @@ def test_a_goal_that_was_missed_gives_a_lower_bound():
     edge = best_pace(RATES[:2], paces[:, :2], goal=0.25)
     assert not edge.is_inside
     assert faster("sooner", edge, slow).sign == NOT_SHOWN
+
+
+def test_no_winner_is_named_if_the_faster_method_missed_the_goal():
+    paces = np.concatenate([PACES] * 5, axis=2)
+    some, more = (best_pace(RATES, paces + (np.arange(10) < n), goal=0.25) for n in (4, 6))
+    for pair in ((some, more), (more, some)):
+        claim = faster("sooner", *pair)
+        assert (claim.sign, claim.is_undecided) == (NOT_SHOWN, True)
+        assert "≥" not in claim.figures["gap"]
 
 
 def test_losses_are_interpolated_linearly_between_epochs():

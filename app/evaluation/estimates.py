@@ -61,6 +61,20 @@ def mean_estimate(values: Any) -> Estimate:
     return Estimate(mean, mean - reach, mean + reach)
 
 
+def fraction_estimate(values: Any) -> Estimate:
+    """Return the mean of fractions: Student's interval, or the exact one if all are 0 or 1.
+
+    Student's interval has no width if all values are 1, however few there are.
+
+    Args:
+        values: `(measurements,)`, at least one, from 0 to 1.
+    """
+    values = np.asarray(values, float)
+    if np.isin(values, (0, 1)).all():
+        return proportion_estimate(int(values.sum()), len(values))
+    return mean_estimate(values)
+
+
 def power_estimate(logarithms: Any) -> Estimate:
     """Return the geometric mean of measurements, given their logarithms to base ten."""
     estimate = mean_estimate(logarithms)

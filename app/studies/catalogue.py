@@ -28,12 +28,14 @@ class ClaimText:
         claim: the statement.
         found: what was measured.
         reversed: the same if the number points the other way; empty if it cannot.
+        undecided: the same if the number is not enough to name a direction; empty if it always is.
         holds, not_shown, refuted: what to take from it, by its sign; empty for nothing.
     """
 
     claim: str
     found: str
     reversed: str = ""
+    undecided: str = ""
     holds: str = ""
     not_shown: str = ""
     refuted: str = ""

@@ -9,7 +9,7 @@ import numpy as np
 from app.evaluation.estimates import difference
 
 from .signs import NOT_SHOWN
-from .study import Claim, compared
+from .study import Claim, compared, provided
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,12 @@ class Pace:
     last_epoch: int
 
     def __str__(self) -> str:
-        """Return the mean of the epochs, or the last epoch and how many seeds missed the goal."""
-        if self.missed:
-            return f"> {self.last_epoch} ({self.missed}/{len(self.needed)})"
-        return f"{self.needed.mean():.1f}"
+        """Return the mean of the epochs, a lower bound if some seeds missed the goal."""
+        count = len(self.needed)
+        if self.missed == count:
+            return f"> {self.last_epoch}"
+        mean = f"{self.needed.mean():.1f}"
+        return f"≥ {mean} ({self.missed}/{count} missed)" if self.missed else mean
 
 
 def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) -> Pace:
@@ -71,8 +73,9 @@ def faster(name: str, pace: Pace, other: Pace, /, **figures: str) -> Claim:
     """Return the claim that a method needs fewer epochs than another.
 
     Nothing is shown if the best rate of either method is an end of its grid, where a better one may
-    lie beyond, or if some seeds of the method that seems faster missed the goal. If some of the
-    slower one missed it, the difference is a lower bound, marked with "≥".
+    lie beyond. If some seeds of the method that seems faster missed the goal, neither is called
+    faster. If only some of the slower one missed it, the difference is a lower bound, marked with
+    "≥".
 
     Args:
         name: see `Claim`.
@@ -82,10 +85,11 @@ def faster(name: str, pace: Pace, other: Pace, /, **figures: str) -> Claim:
     """
     claim = compared(name, difference(other.needed, pace.needed), 1, **figures)
     winner, loser = (other, pace) if claim.is_reversed else (pace, other)
-    if winner.missed or not (pace.is_inside and other.is_inside):
-        claim = replace(claim, sign=NOT_SHOWN)
+    if winner.missed:
+        return replace(claim, sign=NOT_SHOWN, is_undecided=True)
     bound = "≥ " if loser.missed else ""
-    return replace(claim, figures={**claim.figures, "gap": bound + claim.figures["gap"]})
+    claim = replace(claim, figures={**claim.figures, "gap": bound + claim.figures["gap"]})
+    return provided(claim, pace.is_inside and other.is_inside)
 
 
 def epochs_to(losses: np.ndarray, goal: float, first: int = 0) -> np.ndarray:

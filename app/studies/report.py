@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .vocabulary import in_chinese
 
 PAGE, CODE, README = "index.html", "code.html", "README.md"
 MARKS = {HOLDS: "✓", NOT_SHOWN: "?", REFUTED: "✗"}
+_INTERVAL = re.compile(r"\[[-\d]")  # an estimate without one ends in "[no interval]"
 _SPACE = {"en": " ", "zh": ""}  # between sentences
 _SIGN_NAMES = {
     "en": {HOLDS: HOLDS, NOT_SHOWN: NOT_SHOWN, REFUTED: REFUTED, "theorem": "theorem"},
@@ -121,6 +123,8 @@ def _filled(text: ClaimText, claim: Claim, language: str) -> ClaimText:
         return filled[:1].upper() + filled[1:] if begins_with_name else filled
 
     found = text.reversed if claim.is_reversed and text.reversed else text.found
+    if claim.is_undecided:
+        found = text.undecided
     lessons = {sign: fill(getattr(text, sign)) for sign in ("holds", "not_shown", "refuted")}
     return ClaimText(fill(text.claim), fill(found), **lessons)
 
@@ -143,8 +147,10 @@ def _template_values(result: Result) -> dict[str, Any]:
         language: _takeaway(language, result.claims, found, texts[language].takeaway)
         for language in LANGUAGES
     }
+    figures = [figure for claim in result.claims for figure in claim.figures.values()]
     return {
         "result": result,
+        "has_intervals": any(map(_INTERVAL.search, figures)),
         "texts": texts,
         "claims": list(zip(result.claims, found, strict=True)),
         "takeaway": takeaway,

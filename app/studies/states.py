@@ -90,11 +90,12 @@ def state_accuracies(
     return accuracy(is_chosen), accuracy(~is_chosen)
 
 
-def majority_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return the accuracy on the states left out when the majority class is always predicted.
+def guess_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return the accuracy on the states left out of an answer that is always the same.
 
-    The majority class is that of the training states; if both classes are equally frequent there,
-    the accuracy is one half.
+    The answer is the more frequent class of the training states. If both classes are equally
+    frequent there, or among all eight states, a coin decides: the accuracy is one half. In the
+    second case, the more frequent class in training is the rarer one among the states left out.
 
     Args:
         targets: class of each of the eight states, `(8, nets)`.
@@ -107,5 +108,6 @@ def majority_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) ->
     for net, states in enumerate(chosen):
         trained, rest = targets[list(states), net], np.delete(targets[:, net], list(states))
         excess = trained.mean() - 0.5
-        accuracies[net] = 0.5 if not excess else (rest == (excess > 0)).mean()
+        is_coin = not excess or targets[:, net].mean() == 0.5
+        accuracies[net] = 0.5 if is_coin else (rest == (excess > 0)).mean()
     return accuracies

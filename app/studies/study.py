@@ -1,14 +1,14 @@
 """Defines a study, its claims and its result."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from app.evaluation.estimates import Estimate
 
-from .signs import above
+from .signs import NOT_SHOWN, above
 
 # The numbers of a part, in a form that JSON can represent.
 Numbers = Any
@@ -50,6 +50,7 @@ class Claim:
         sign: one of `SIGNS`.
         figures: the numbers in its sentences, by placeholder.
         is_reversed: whether the number points the other way, so that the sentence must do so too.
+        is_undecided: whether the number is not enough to name a direction.
         is_theorem: whether it was proved. The numbers then check the program: only a bug could
             refute it.
     """
@@ -58,6 +59,7 @@ class Claim:
     sign: str
     figures: Mapping[str, str]
     is_reversed: bool = False
+    is_undecided: bool = False
     is_theorem: bool = False
 
 
@@ -71,9 +73,10 @@ class Study:
             Each returns numbers that JSON can represent, which are saved when it finishes.
         judge: returns the claims, with the signs that follow from the numbers of all parts.
         draw: writes `FIGURES` into a folder, which show the numbers of all parts; see `panels`.
-        quick_seeds: how often each training is repeated in quick mode: ten, or fewer if
-            a seed is costly or a mean over many trainings itself. The interval of three seeds is
-            more than three times as wide as that of ten.
+        quick_seeds: how often each training is repeated in quick mode: ten; fewer if a seed is
+            costly or a mean over many trainings itself; more if a claim counts the seeds that
+            succeed or rests on a small difference. The interval of three seeds is more than three
+            times as wide as that of ten.
     """
 
     seeds: int
@@ -124,3 +127,8 @@ def compared(name: str, gap: Estimate, decimals: int, /, **figures: str) -> Clai
     more = sum(nearest < 0.5 * 10.0**-each for each in (decimals, decimals + 1))
     decimals += more if nearest else 0
     return Claim(name, above(gap), {"gap": f"{size:.{decimals}f}", **figures}, gap.value < 0)
+
+
+def provided(claim: Claim, is_met: bool) -> Claim:
+    """Return a claim that is not shown unless what its number presupposes is met."""
+    return claim if is_met else replace(claim, sign=NOT_SHOWN)

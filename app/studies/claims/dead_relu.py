@@ -19,7 +19,7 @@ from app.studies.nets import (
     learning_weights,
 )
 from app.studies.panels import ACTIVATIONS, MAIN, PLAIN, SKY, curve, panels
-from app.studies.signs import below, proved
+from app.studies.signs import NOT_SHOWN, below, proved
 from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
@@ -64,7 +64,8 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
     fitted = fit_replicas(config, digits, train, callbacks=[StartFrom(weights), silent])
     is_silent = np.array(silent.found)  # epochs, nets, units
     half = is_silent[len(is_silent) // 2]
-    woken = (half & ~is_silent[-1]).sum(axis=1) / np.maximum(half.sum(axis=1), 1)
+    with np.errstate(invalid="ignore"):  # NaN for a net without silent units
+        woken = (half & ~is_silent[-1]).sum(axis=1) / half.sum(axis=1)
     right = accuracies(fitted, digits, test)
     found = {}
     for number, case in enumerate(CASES):
@@ -108,16 +109,14 @@ def judge(found: Parts) -> Sequence[Claim]:
     """Return the claims on the fractions of silent units and on the accuracies."""
     relu = found["relu"]
     killed = points(relu["large"]["silent"][-1], relu["suitable"]["silent"][-1])
-    woken = mean_estimate(relu["large"]["woken"])
     bad = np.array(relu["bad start"]["silent"], float)
-    stuck = bool((bad[-1] >= bad[0]).all())
     accuracy = mean_estimate(relu["bad start"]["accuracies"])
     claims = [
         compared("large", killed, 0),
-        Claim("for good", below(woken, WOKEN), {"woken": f"{woken:.1%}"}),
+        _for_good(np.array(relu["large"]["woken"], float)),
         Claim(
             "stuck",
-            proved(stuck),
+            proved(bool((bad == 1).all())),
             {"fraction": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"},
             is_theorem=True,
         ),
@@ -131,6 +130,20 @@ def judge(found: Parts) -> Sequence[Claim]:
             compared("survives", fewer, 0, **label),
         ]
     return claims
+
+
+def _for_good(woken: np.ndarray) -> Claim:
+    """Return the claim on the fraction of silent units that fire again.
+
+    Args:
+        woken: the fraction in each seed, `(seeds,)`; NaN in seeds that had no silent units.
+    """
+    of_seeds = woken[~np.isnan(woken)]
+    seeds = f"{len(of_seeds)}/{len(woken)}"
+    if not len(of_seeds):
+        return Claim("for good", NOT_SHOWN, {"woken": "none", "seeds": seeds})
+    estimate = mean_estimate(of_seeds)
+    return Claim("for good", below(estimate, WOKEN), {"woken": f"{estimate:.1%}", "seeds": seeds})
 
 
 def draw(found: Parts, folder: Path) -> None:

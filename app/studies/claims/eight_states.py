@@ -10,22 +10,24 @@ import numpy as np
 from app.evaluation.estimates import difference, mean_estimate, points
 from app.studies.nets import predictions
 from app.studies.panels import LIMIT, curve, panels
-from app.studies.signs import above, some
+from app.studies.signs import HOLDS, above, every, some
 from app.studies.states import (
     HIDDEN,
     LABELS,
     LOOKS,
     compositions,
-    majority_accuracies,
+    guess_accuracies,
     state_accuracies,
     subsets,
     train_on_states,
 )
-from app.studies.study import Claim, Effort, Parts, Study, compared
+from app.studies.study import Claim, Effort, Parts, Study, compared, provided
 
 SIZES = (1, 2, 3, 4, 5, 6, 7)
 # Sizes at which there is something to learn and enough states are left out to test.
 _JUDGED = [SIZES.index(size) for size in (3, 4, 5, 6, 7)]
+# Smallest accuracy on the training states at which a net counts as having learned them.
+LEARNED = 0.95
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
@@ -53,17 +55,31 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
 
     return {
         "accuracies": by_size(left_out),
-        "guessed": by_size(majority_accuracies(targets, sets)),
-        "trained": trained.reshape(effort.seeds, len(one_seed)).mean(axis=1),
+        "guessed": by_size(guess_accuracies(targets, sets)),
+        "trained": by_size(trained),
     }
+
+
+def _by_seed(accuracies: Any) -> np.ndarray:
+    """Return the mean over the judged sizes, which all count the same, `(seeds,)`."""
+    means: np.ndarray = np.array(accuracies, float)[_JUDGED].mean(axis=0)
+    return means
 
 
 def judge(found: Parts) -> Sequence[Claim]:
     """Return the claims on the accuracy on states that were left out of training."""
-    shallow, deep = (
-        np.array(found[name]["accuracies"], float)[_JUDGED].mean(axis=0) for name in HIDDEN
+    shallow, deep = (_by_seed(found[name]["accuracies"]) for name in HIDDEN)
+    trained = [mean_estimate(_by_seed(found[name]["trained"])) for name in HIDDEN]
+    guessed = _by_seed(found[next(iter(HIDDEN))]["guessed"])
+    gained = compared(
+        "gained",
+        points(deep, shallow),
+        1,
+        shallow_trained=f"{trained[0]:.1%}",
+        deep_trained=f"{trained[1]:.1%}",
     )
-    guessed = np.array(found[next(iter(HIDDEN))]["guessed"], float)[_JUDGED].mean(axis=0)
+    # What a net does with other states says nothing about depth unless it has learned its own.
+    have_learned = every([above(each, LEARNED) for each in trained]) == HOLDS
     figures = {
         "guessed": f"{guessed.mean():.1%}",
         "shallow": f"{mean_estimate(shallow):.1%}",
@@ -73,7 +89,7 @@ def judge(found: Parts) -> Sequence[Claim]:
         Claim(
             "carried", some([above(difference(each, guessed)) for each in (shallow, deep)]), figures
         ),
-        compared("gained", points(deep, shallow), 1),
+        provided(gained, have_learned),
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from app.data.sources import load_dataset
-from app.evaluation.estimates import mean_estimate, points
+from app.evaluation.estimates import fraction_estimate, points
 from app.studies.nets import configure, predictions, split_for_replicas
 from app.studies.panels import PLAIN, arms, panels
 from app.studies.signs import above
@@ -51,8 +51,14 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     targets = digits.targets
     found = np.take_along_axis(predicted, test, axis=0)
     counts = [confusion_matrix(targets[test[:, n]], found[:, n]) for n in range(seeds)]
+    is_right = found == targets[test]
+    # The seeds share their digits, so the interval of the accuracy is over digits, of which each is
+    # tested by some of the seeds.
+    tested = np.bincount(test.ravel(), minlength=len(targets))
+    times_right = np.bincount(test.ravel(), is_right.ravel(), minlength=len(targets))
     return {
-        "accuracies": (found == targets[test]).mean(axis=0),
+        "accuracies": is_right.mean(axis=0),
+        "right": times_right[tested > 0] / tested[tested > 0],
         "confusion": np.sum(counts, axis=0),
     }
 
@@ -67,7 +73,7 @@ def _most_confused(confusion: Any) -> list[tuple[int, int, int]]:
 
 def judge(found: Parts) -> Sequence[Claim]:
     """Return the claims on the accuracies on unseen digits."""
-    accuracy = mean_estimate(found[LARGE]["accuracies"])
+    accuracy = fraction_estimate(found[LARGE]["right"])
     gained = points(found[LARGE]["accuracies"], found[SMALL]["accuracies"])
     pairs = ", ".join(f"{a}/{b} ({n})" for a, b, n in _most_confused(found[LARGE]["confusion"]))
     return [

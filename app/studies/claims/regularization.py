@@ -9,7 +9,7 @@ import numpy as np
 
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
-from app.evaluation.estimates import difference, points
+from app.evaluation.estimates import difference, mean_estimate, points
 from app.studies.nets import (
     configure,
     digit_rows,
@@ -18,7 +18,8 @@ from app.studies.nets import (
     split_for_replicas,
 )
 from app.studies.panels import PLAIN, arms, panels
-from app.studies.study import Claim, Effort, Parts, Study, compared
+from app.studies.signs import HOLDS, below, every
+from app.studies.study import Claim, Effort, Parts, Study, compared, provided
 from app.training.fit import FitResult
 from app.training.replicas import fit_replicas
 
@@ -45,6 +46,7 @@ LABELS = {
     "none, images": "images, none",
     "instance, images": "images, instance\nnormalization",
 }
+LEARNED = 0.1  # training loss, in nats, below which a net has learned its samples
 ZERO = 1e-3  # weights below this magnitude count as zero
 _MIN_PROBABILITY = 1e-7  # as in the losses of Keras
 
@@ -129,7 +131,12 @@ def judge(found: Parts) -> Sequence[Claim]:
     for arm, other in (("dropout", "none"), *NORMALIZATIONS):
         smaller = difference(_gap(found[other]), _gap(found[arm]))
         name = "dropout" if arm == "dropout" else "normalization"
-        claims.append(compared(name, smaller, 3, arm=arm.removesuffix(", images")))
+        trained = [mean_estimate(found[each]["train"]) for each in (arm, other)]
+        figures = {"trained": f"{trained[0]:.3f}", "plain": f"{trained[1]:.3f}"}
+        claim = compared(name, smaller, 3, arm=arm.removesuffix(", images"), **figures)
+        # An arm that has not learned its samples has a small gap too.
+        have_learned = every([below(each, LEARNED) for each in trained]) == HOLDS
+        claims.append(provided(claim, have_learned))
     return claims
 
 

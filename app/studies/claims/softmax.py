@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold
 
 from app.data.sources import load_dataset
-from app.evaluation.estimates import mean_estimate
+from app.evaluation.estimates import fraction_estimate
 from app.studies.nets import configure, outputs, rows
 from app.studies.panels import MAIN, panels
 from app.studies.signs import above, every
@@ -73,8 +73,8 @@ def judge(found: Parts) -> Sequence[Claim]:
     """Return the claims on how often each flower is classified correctly."""
     numbers = found["cross validation"]
     right, classes = np.array(numbers["right"], float), np.array(numbers["classes"])
-    accuracy = mean_estimate(right)
-    of_species = [mean_estimate(right[classes == n]) for n in range(len(numbers["labels"]))]
+    accuracy = fraction_estimate(right)
+    of_species = [fraction_estimate(right[classes == n]) for n in range(len(numbers["labels"]))]
     worst = min(range(len(of_species)), key=lambda number: of_species[number].value)
     return [
         Claim("accuracy", above(accuracy, ALL_RIGHT), {"accuracy": f"{accuracy:.1%}"}),
@@ -90,7 +90,7 @@ def draw(found: Parts, folder: Path) -> None:
     """Draw the accuracies and the confusion matrix."""
     numbers = found["cross validation"]
     with panels(folder, 2) as (left, right):
-        accuracy = mean_estimate(numbers["right"])
+        accuracy = fraction_estimate(numbers["right"])
         places = range(1, 1 + len(numbers["accuracies"]))
         left.axvspan(accuracy.low, accuracy.high, color=MAIN.color, alpha=0.15, linewidth=0)
         left.axvline(accuracy.value, color=MAIN.color)
