@@ -107,7 +107,8 @@ def _summary(manifest: Manifest) -> str:
 
 def _measured_metric(manifest: Manifest, name: str) -> str:
     """Return a metric with its interval, such as `accuracy 97.3% (96.9% to 97.6%)`."""
-    text = f"{metric_name(name)} {write_score(name, manifest.metrics[name])}"
+    title = metric_name(name, manifest.positive)
+    text = f"{title} {write_score(name, manifest.metrics[name])}"
     found = manifest.metric_intervals.get(name)
     if found is None:
         return text
@@ -135,7 +136,10 @@ def _comparison(manifest: Manifest) -> str:
     names = {"constant": "a constant", "linear": "a linear model"}
     heads = ("metric", "this model", *(names.get(name, name) for name in others))
     rows = [
-        (metric_name(name), *(_score(s, name) for s in (manifest.metrics, *others.values())))
+        (
+            metric_name(name, manifest.positive),
+            *(_score(s, name) for s in (manifest.metrics, *others.values())),
+        )
         for name in manifest.metrics
     ]
     return (

@@ -402,6 +402,8 @@ class Manifest:
             rounds coarsely; None otherwise.
         target_units: the unit of values that had one in training, by label; empty in bundles of
             earlier versions.
+        positive: the one of two classes that `average_precision` and thresholds are about; None
+            for other targets, where no data was measured, and in bundles of earlier versions.
     """
 
     format_version: int
@@ -442,6 +444,7 @@ class Manifest:
     quantization: str | None = None
     training_cells: TrainingCells | None = None
     target_units: dict[str, str] = field(default_factory=dict)
+    positive: str | None = None
 
     @property
     def batch_size(self) -> int | None:

@@ -20,9 +20,15 @@ _SMALLEST, _LARGEST = 1e-6, 1e15
 _ROUNDING = 1e-6
 
 
-def metric_name(metric: str) -> str:
-    """Return the name of a metric for people, such as `macro F1` for `f1_macro`."""
-    return _NAMES.get(metric, metric.replace("_", " "))
+def metric_name(metric: str, positive: str | None = None) -> str:
+    """Return the name of a metric for people, such as `macro F1` for `f1_macro`.
+
+    Args:
+        metric: its name.
+        positive: the positive one of two classes, on which average precision depends.
+    """
+    name = _NAMES.get(metric, metric.replace("_", " "))
+    return f"{name} of {positive}" if positive and metric == "average_precision" else name
 
 
 def write_number(value: float, digits: int = 4) -> str:

@@ -113,6 +113,30 @@ def test_a_table_is_read_as_the_model_reads_it(row_bundle, tmp_path, run):
     assert again["scores"] == found["scores"]  # numbers are indices of labels that are none
 
 
+@pytest.mark.parametrize("key", ["positive", "thresholds"])
+def test_the_positive_class_is_that_of_the_bundle_whichever_is_rarer_here(
+    key, raw_bundle, tmp_path, run
+):
+    """Bundles of earlier versions state it with their thresholds only."""
+    (folder, table), found = raw_bundle, {}
+    for name in ("no", "yes"):
+        changes = {"positive": name}
+        if key == "thresholds":
+            halves = {"values": [0.5, 0.5], "precision": [1.0, 1.0], "recall": [1.0, 1.0]}
+            told = {"rule": "f1", "positive": name, "chosen_on": "", "measured_on": "", **halves}
+            changes = {"positive": None, "thresholds": told}
+        copy = changed_copy(folder, tmp_path / name, **changes)
+        manifest = read_manifest(copy)
+        dataset = read_labeled(str(table), manifest, reading_of(manifest, {}))
+        result = evaluated(run, copy, "--data", table)
+        assert result["positive"] == dataset.positive_label == name
+        found[name] = result["scores"]["average_precision"]["value"]
+    assert found["no"] != found["yes"]
+    status, output, _ = run("evaluate", copy, "--data", table)
+    assert status == 0
+    assert "average precision of yes:" in output
+
+
 def test_a_column_that_the_model_does_not_need_may_hold_anything(row_bundle, tmp_path, run):
     table = csv.read_csv(write_flowers(tmp_path / "flowers.csv"))
     lists = pa.array([[1]] * len(table))

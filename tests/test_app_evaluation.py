@@ -93,7 +93,8 @@ def test_the_threshold_travels_from_the_validation_split_to_the_labels(classes):
     run, bundle = classes
     predictor, dataset = Predictor.load(bundle), load_run_data(run.config)
     found = predictor.manifest.thresholds
-    assert (found.rule, found.positive) == ("recall=0.9", dataset.labels[dataset.positive])
+    assert (found.rule, found.positive) == ("recall=0.9", dataset.positive_label)
+    assert predictor.manifest.positive == dataset.positive_label
     for split in ("validation", "test"):
         indices = getattr(run.splits, split)
         prediction = predictor.predict(dataset.model_inputs(indices))

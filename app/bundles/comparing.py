@@ -20,7 +20,7 @@ from app.evaluation.comparison import (
     compare_answers,
     compare_scores,
 )
-from app.evaluation.evaluations import data_gaps, positive_of
+from app.evaluation.evaluations import data_gaps
 from app.evaluation.metrics import make_scorer
 from serving.bundle import version_numbers
 from serving.errors import first_few
@@ -50,8 +50,9 @@ class Comparison:
     Attributes:
         facts: `models`, `measured_on`, `settings`, `latency`; what
             `app.evaluation.comparison.compare_answers` returns, with the names of examples; of
-            labeled data also what `compare_scores` and `app.evaluation.evaluations.data_gaps`
-            return; and `matrix` for at most thirty classes.
+            labeled data also `positive`, the positive one of two classes, and what `compare_scores`
+            and `app.evaluation.evaluations.data_gaps` return; and `matrix` for at most thirty
+            classes.
         labels: labels of the first model.
         pictures: images of examples by the index of the sample, uint8 `(height, width)` or with
             channels at the end; empty if the samples are no images.
@@ -379,19 +380,21 @@ def _scores(
     answers: Sequence[Answers], dataset: Dataset, indices: np.ndarray, resamples: int
 ) -> dict[str, Any]:
     targets = dataset.targets[indices]
-    positive = positive_of(answers[0].manifest, dataset)
     scorers = [
         make_scorer(
             each.manifest.task,
             targets,
             each.predictions,
             None if each.manifest.thresholds is None else each.manifest.thresholds.values,
-            positive,
+            dataset.positive,
         )
         for each in answers
     ]
-    gaps = data_gaps(dataset, indices)
-    return {**gaps, **compare_scores(answers, scorers, targets, resamples)}
+    return {
+        "positive": dataset.positive_label,
+        **data_gaps(dataset, indices),
+        **compare_scores(answers, scorers, targets, resamples),
+    }
 
 
 def _example(answers: Sequence[Answers], samples: _Samples, number: int) -> dict[str, Any]:

@@ -345,6 +345,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
         string_columns=dataset.string_columns,
         row_format=dataset.row_format,
         target_units=dataset.target_units,
+        positive=dataset.positive_label,
         training_cells=describe_cells(dataset, run.splits.train),
         metrics=run.metrics["test"],
         reference_scores=evaluation.get("baselines", {}),

@@ -35,15 +35,8 @@ def scorer_of(
         dataset.targets[indices],
         predictions,
         None if manifest.thresholds is None else manifest.thresholds.values,
-        positive_of(manifest, dataset),
+        dataset.positive,
     )
-
-
-def positive_of(manifest: Manifest, dataset: Dataset) -> int | None:
-    """Return the index of the positive one of two classes: that of the thresholds, or the rarer."""
-    thresholds = manifest.thresholds
-    named = None if thresholds is None else thresholds.positive
-    return dataset.positive if named not in manifest.labels else manifest.labels.index(str(named))
 
 
 def measure_with_intervals(
@@ -101,9 +94,9 @@ def evaluate_predictions(
         predictions: probabilities or values for them, `(samples, outputs)`.
 
     Returns:
-        `scores`, each with its interval; what `data_gaps` returns; for classes and labels
-        `classes`, `calibration` and, if the model has them, `thresholds`; for classes `confusions`
-        and, if the model has one, `reject_option`; for values `error_quantiles`,
+        `scores`, each with its interval; `positive`, the positive one of two classes, or None; what
+        `data_gaps` returns; for classes and labels `classes`, `calibration` and, if the model has
+        them, `thresholds`; for classes `confusions` and, if the model has one, `reject_option`; for values `error_quantiles`,
         `errors_by_decile` and, if the model has intervals, `coverage`.
     """
     targets, labels = dataset.targets[indices], manifest.labels
@@ -112,6 +105,7 @@ def evaluate_predictions(
     found: dict[str, Any] = {
         "samples": len(indices),
         "scores": {name: describe_interval(v, intervals[name]) for name, v in scores.items()},
+        "positive": dataset.positive_label,
         **data_gaps(dataset, indices),
     }
     if manifest.task == "regression":

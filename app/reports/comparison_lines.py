@@ -23,7 +23,8 @@ def comparison_lines(facts: dict[str, Any]) -> list[str]:
     ]
     for name, found in facts.get("scores", {}).items():
         lines.append(
-            f"{metric_name(name) + ':':27} {write_interval(name, found['first'])} → "
+            f"{metric_name(name, facts['positive']) + ':':27} "
+            f"{write_interval(name, found['first'])} → "
             f"{write_interval(name, found['second'])}, {write_difference(name, found)}"
         )
     if "scores" in facts:

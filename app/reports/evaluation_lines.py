@@ -53,7 +53,8 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
     ]
     scores = facts["scores"]
     lines += [
-        f"{metric_name(n) + ':':27} {write_interval(n, found)}" for n, found in scores.items()
+        f"{metric_name(name, facts['positive']) + ':':27} {write_interval(name, found)}"
+        for name, found in scores.items()
     ]
     lines.append(f"intervals:   {describe_methods(scores)}")
     lines += [f"note:        {line}" for line in describe_gaps(facts)]

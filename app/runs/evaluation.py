@@ -118,7 +118,7 @@ def evaluate(
             record = record_thresholds(config.threshold, thresholds, dataset, splits, test)
             found["thresholds"] = asdict(record)
     if dataset.positive is not None:
-        found["positive"] = dataset.labels[dataset.positive]
+        found["positive"] = dataset.positive_label
     if predictions.problem:
         warnings.append(f"{predictions.problem} The threshold of this run is 0.5.")
     hints = (
