@@ -12,6 +12,8 @@ from conftest import BUNDLES
 from app.bundles.export_run import export_run
 from app.config import make_config
 from app.errors import ConfigError
+from app.reports.classification_figures import draw_confusion_matrix
+from app.reports.plotting import style
 from app.runs import train
 from app.runs.run_folder import read_evaluation
 from app.runs.train import load_run_data
@@ -134,6 +136,26 @@ def test_an_export_may_choose_another_threshold(classes, tmp_path):
     assert sum(thresholds.values) == 1
     plain = export_run(run.folder, tmp_path, "plain", OPTIONS, threshold=0.5)
     assert Predictor.load(plain).manifest.thresholds is None
+
+
+def test_figures_of_a_bundle_show_its_decisions_and_not_those_of_the_run(classes, tmp_path):
+    run, _ = classes
+    bundle = export_run(run.folder, tmp_path, "plain", OPTIONS, threshold=0.5)
+    changed = {
+        path.stem
+        for path in (run.folder / "figures").iterdir()
+        if path.read_bytes() != (bundle / "figures" / path.name).read_bytes()
+    }
+    assert changed == {"confusion_matrix", "precision_recall", "reliability_diagram"}
+    dataset, test = load_run_data(run.config), run.splits.test
+    answers = Predictor.load(bundle).predict(dataset.model_inputs(test)).labels
+    decided = np.array([dataset.labels.index(label) for label in answers])
+    with style():
+        draw_confusion_matrix(
+            dataset.targets[test], decided, dataset.labels, tmp_path / "expected.png"
+        )
+    expected = (tmp_path / "expected.png").read_bytes()
+    assert (bundle / "figures" / "confusion_matrix.png").read_bytes() == expected
 
 
 def test_a_threshold_that_cannot_be_kept_is_refused_before_the_export(classes, values, tmp_path):

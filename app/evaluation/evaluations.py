@@ -96,8 +96,8 @@ def evaluate_predictions(
     Returns:
         `scores`, each with its interval; `positive`, the positive one of two classes, or None; what
         `data_gaps` returns; for classes and labels `classes`, `calibration` and, if the model has
-        them, `thresholds`; for classes `confusions` and, if the model has one, `reject_option`; for values `error_quantiles`,
-        `errors_by_decile` and, if the model has intervals, `coverage`.
+        them, `thresholds`; for classes `confusions` and, if the model has one, `reject_option`; for
+        values `error_quantiles`, `errors_by_decile` and, if the model has intervals, `coverage`.
     """
     targets, labels = dataset.targets[indices], manifest.labels
     scorer = scorer_of(manifest, dataset, indices, predictions)
