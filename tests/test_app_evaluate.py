@@ -135,6 +135,8 @@ def test_the_positive_class_is_that_of_the_bundle_whichever_is_rarer_here(
     status, output, _ = run("evaluate", copy, "--data", table)
     assert status == 0
     assert "average precision of yes:" in output
+    assert output.count("threshold:  ") == (key == "thresholds")
+    assert ('"yes" is predicted from a probability of 0.5000 on' in output) == (key == "thresholds")
 
 
 def test_a_column_that_the_model_does_not_need_may_hold_anything(row_bundle, tmp_path, run):
@@ -325,6 +327,10 @@ def test_a_comparison_names_what_changes(bundle, tmp_path, run):
     status, output, _ = run("compare", bundle, other, "--data", "digits8x8")
     assert status == 0
     assert "epochs: 3 → 5" in output
+    status, output, _ = run("evaluate", other, "--data", "digits8x8")
+    (line,) = (line for line in output.splitlines() if line.startswith("threshold:"))
+    assert "largest relative to its fraction of the training split" in line
+    assert line.endswith(" averaged over 10 classes on these samples")
 
 
 def versions_with_seeds(row_bundle, folder, first, second):

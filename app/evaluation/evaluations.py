@@ -1,13 +1,13 @@
 """Evaluates the predictions of a model that exists, trained here or not."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from app.data.datasets import Dataset
-from serving.decisions import decide
+from serving.decisions import decide, describe_thresholds
 from serving.manifest import Manifest, ScoreInterval
 
 from .calibration import (
@@ -96,8 +96,9 @@ def evaluate_predictions(
     Returns:
         `scores`, each with its interval; `positive`, the positive one of two classes, or None; what
         `data_gaps` returns; for classes and labels `classes`, `calibration` and, if the model has
-        them, `thresholds`; for classes `confusions` and, if the model has one, `reject_option`; for
-        values `error_quantiles`, `errors_by_decile` and, if the model has intervals, `coverage`.
+        them, `thresholds` and `decisions`, a line on each that says what is predicted; for classes
+        `confusions` and, if the model has one, `reject_option`; for values `error_quantiles`,
+        `errors_by_decile` and, if the model has intervals, `coverage`.
     """
     targets, labels = dataset.targets[indices], manifest.labels
     scorer = scorer_of(manifest, dataset, indices, predictions)
@@ -118,6 +119,8 @@ def evaluate_predictions(
         found["confusions"] = confused_pairs(targets, decided, labels)
     if manifest.thresholds is not None:
         precision, recall = precision_and_recall(decided, targets, len(labels))
+        measured = replace(manifest.thresholds, precision=precision, recall=recall)
+        found["decisions"] = describe_thresholds(measured, labels, "on these samples")
         found["thresholds"] = [
             {"label": label, "threshold": value, "precision": right, "recall": part}
             for label, value, right, part in zip(

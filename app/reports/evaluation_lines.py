@@ -66,10 +66,7 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
         f"confused:    {describe_confusion(pair)}"
         for pair in facts.get("confusions", ())[:_SHOWN_PAIRS]
     ]
-    lines += [
-        f"threshold:   {describe_threshold(row)}"
-        for row in facts.get("thresholds", ())[:SHOWN_CLASSES]
-    ]
+    lines += [f"threshold:   {line}" for line in facts.get("decisions", ())[:SHOWN_CLASSES]]
     if "reject_option" in facts:
         lines.append(f"reject:      {describe_accepted(facts['reject_option'])}")
     lines += [
@@ -114,12 +111,4 @@ def describe_confusion(pair: dict[str, Any]) -> str:
     return (
         f"{share} of “{pair['true']}” ({pair['count']:,} of {pair['samples']:,}) are taken for "
         f"“{pair['predicted']}”"
-    )
-
-
-def describe_threshold(row: dict[str, Any]) -> str:
-    """Return what the threshold of a label reaches, in one line."""
-    return (
-        f"“{row['label']}” from {row['threshold']:z.4f} on: precision "
-        f"{write_percent(row['precision'])}, recall {write_percent(row['recall'])}"
     )

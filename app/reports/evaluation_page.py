@@ -18,7 +18,6 @@ from .evaluation_lines import (
     describe_confusion,
     describe_gaps,
     describe_methods,
-    describe_threshold,
 )
 from .html import captioned_pictures, render
 from .run_figures import draw_predictions
@@ -60,7 +59,7 @@ def write_evaluation_page(
         methods=describe_methods(facts["scores"]),
         calibration=describe_calibration(facts["calibration"]) if "calibration" in facts else "",
         accepted=describe_accepted(facts["reject_option"]) if "reject_option" in facts else "",
-        thresholds=[describe_threshold(row) for row in facts.get("thresholds", ())],
+        thresholds=facts.get("decisions", ()),
         confused=[describe_confusion(pair) for pair in facts.get("confusions", ())],
         pictures=pictures,
         metric_name=metric_name,
