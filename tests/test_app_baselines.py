@@ -14,7 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation.baselines import baseline_scorers, describe_shortfalls, measure_lead
+from app.evaluation.baselines import (
+    baseline_scorers,
+    describe_shortfalls,
+    measure_lead,
+    unclear_leads,
+)
 from app.evaluation.imbalance import suggest_for_rare_class
 from app.evaluation.intervals import errors_by_decile, fit_half_widths, fit_intervals
 from app.evaluation.metrics import make_scorer, measure
@@ -203,6 +208,21 @@ def test_an_interval_that_ends_at_0_contains_it():
             lead=measure_lead(scorers["constant"], scorers, 60, 2),
         )[0]
     )
+
+
+@pytest.mark.parametrize("metric", ["mae", "accuracy"])
+def test_a_lead_by_the_shown_score_is_unclear_only_if_it_may_be_chance(metric):
+    """Of 400 samples, a model is better for one, for some or for nearly all."""
+    task = "regression" if metric == "mae" else "multiclass"
+    targets = np.ones((400, 1), "float32") if task == "regression" else np.ones(400, np.int64)
+    others = {"mae": np.zeros((400, 1)), "accuracy": np.tile([0.9, 0.1], (400, 1))}[metric]
+    ones = {"mae": np.ones((400, 1)), "accuracy": np.tile([0.1, 0.9], (400, 1))}[metric]
+    baselines = {"constant": make_scorer(task, targets, others)}
+    plain = {name: scorer(np.ones(400)) for name, scorer in baselines.items()}
+    for better, unclear in ((1, {"constant"}), (20, set()), (390, set())):
+        model = make_scorer(task, targets, np.concatenate([ones[:better], others[better:]]))
+        scores, lead = model(np.ones(400)), measure_lead(model, baselines, 400, 1)
+        assert set(unclear_leads(metric, scores, plain, lead, 400)) == unclear
 
 
 def test_a_chosen_threshold_may_cost_accuracy():

@@ -293,6 +293,19 @@ def compared_score(task: str, scores: Mapping[str, float]) -> str:
     return "roc_auc" if is_ranked and "roc_auc" in scores else SCORES[task]
 
 
+def plain_score(task: str, scores: Mapping[str, float]) -> str:
+    """Return the name of the score that says most to people who do not know scores.
+
+    Where classes are so unequal that most answers are right without a model, it is ROC AUC.
+
+    Args:
+        task: `multiclass`, `multilabel` or `regression`.
+        scores: scores of a model on the test split, from `measure`.
+    """
+    named = {"multilabel": "exact_match", "regression": "mae"}
+    return named.get(task) or compared_score(task, scores)
+
+
 def standard_error(task: str, targets: np.ndarray, predictions: np.ndarray) -> float:
     """Return the standard error of the main score, which depends on the number of samples.
 

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.evaluation.estimates import proportion_estimate
-from app.evaluation.metrics import compared_score
+from app.evaluation.metrics import plain_score
 from serving.errors import counted
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
-# The score that says most to people who do not know scores, by task. Where classes are so unequal
-# that most answers are right without a model, it is the area under the ROC curve.
-_SCORES = {"multiclass": "accuracy", "multilabel": "exact_match", "regression": "mae"}
 _MEANINGS = {
     "accuracy": "right answers",
     "exact_match": "samples with all labels right",
@@ -77,9 +74,7 @@ def summarize(
         scores: metrics on the test split.
         evaluation: content of `evaluation.json`; that of an earlier version may lack parts.
     """
-    name = _SCORES[data["task"]]
-    if name == "accuracy":
-        name = compared_score(data["task"], scores)
+    name = plain_score(data["task"], scores)
     rivals = {
         title: evaluation["baselines"][key][name]
         for key, title in _MODELS.items()
@@ -139,18 +134,18 @@ def _verdict(
         )
     others = [f"{metric_name(m)} {write_score(m, scores[m])}" for m in _others(name, scores)]
     text += f". {', '.join(others)[:1].upper()}{', '.join(others)[1:]}." if others else "."
-    if not rivals or evaluation.get("warnings"):
+    if not rivals or evaluation.get("shortfalls"):
         return text  # the warnings say what it does not beat
     sign = -1 if name == "mae" else 1
     ahead = [rival for rival, score in rivals.items() if sign * score >= sign * scores[name]]
     if ahead:
         return f"{text} By this score it is no better than {_joined(ahead)}."
-    lead, linear = evaluation.get("lead"), _MODELS["linear"]
-    if lead is None or lead["low"] > 0 or linear not in rivals:
-        return f"{text} It is better than {_joined(list(rivals))}."
-    beaten = _joined([rival for rival in rivals if rival != linear])
+    unclear = [_MODELS[key] for key in evaluation.get("unclear_leads", ())]
+    beaten = _joined([rival for rival in rivals if rival not in unclear])
+    if not unclear:
+        return f"{text} It is better than {beaten}."
     better = f"It is better than {beaten}; the" if beaten else "The"
-    return f"{text} {better} difference from the {linear} may be chance."
+    return f"{text} {better} difference from {_joined(unclear)} may be chance."
 
 
 def _joined(rivals: Sequence[str]) -> str:

@@ -10,12 +10,17 @@ from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
-from app.evaluation.baselines import baseline_scorers, describe_shortfalls, measure_lead
+from app.evaluation.baselines import (
+    baseline_scorers,
+    describe_shortfalls,
+    measure_lead,
+    unclear_leads,
+)
 from app.evaluation.calibration import calibration_error, classwise_calibration_error
 from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
-from app.evaluation.metrics import class_scores, compared_score, make_scorer
+from app.evaluation.metrics import class_scores, make_scorer, plain_score
 from app.evaluation.mistakes import confused_pairs, error_quantiles
 from app.evaluation.probes import probe_features
 from app.evaluation.thresholds import choose_thresholds, record_thresholds
@@ -84,7 +89,9 @@ def evaluate(
         scores: its metrics on the test split.
 
     Returns:
-        `baselines`, see `app.evaluation.baselines`; lines of text, `warnings` and `hints`; for
+        `baselines`, see `app.evaluation.baselines`; `shortfalls`, how many of the warnings are
+        about them; `unclear_leads`, by how much the model leads over those to which the difference
+        may be chance, by `plain_score`; lines of text, `warnings` and `hints`; for
         classes and labels `classes` and `thresholds`; for classes `confusions`; `positive`, the
         positive one of two classes; for values `error_quantiles`, `errors_by_decile` and
         `intervals`; for rows `importance` and
@@ -96,14 +103,17 @@ def evaluate(
     baselines = {name: scorer(np.ones(len(targets))) for name, scorer in scorers.items()}
     ours = make_scorer(dataset.task, targets, test, thresholds, dataset.positive)
     lead = measure_lead(ours, scorers, len(targets), test.shape[-1])
-    warnings = describe_shortfalls(
+    shortfalls = describe_shortfalls(
         dataset, splits.train, scores, baselines, thresholds is not None, lead
     )
-    found: dict[str, Any] = {"baselines": baselines}
-    main = compared_score(dataset.task, scores)
-    # Of a model that is behind, the warning says whether that may be chance.
-    if scores[main] > baselines.get("linear", {}).get(main, np.inf):
-        found["lead"] = asdict(lead("linear", main))
+    warnings = [*shortfalls]
+    shown = plain_score(dataset.task, scores)
+    leads = unclear_leads(shown, scores, baselines, lead, len(targets))
+    found: dict[str, Any] = {
+        "baselines": baselines,
+        "shortfalls": len(shortfalls),
+        "unclear_leads": {name: asdict(one) for name, one in leads.items()},
+    }
     if dataset.task == "regression":
         found |= _evaluate_values(dataset, splits, validation, test)
         if "intervals" not in found:
