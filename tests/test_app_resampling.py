@@ -119,6 +119,19 @@ def test_many_resamples_are_scored_at_once_as_one_after_the_other(task):
         assert np.flatnonzero(np.isnan(together["roc_auc"])).tolist() == [9]
 
 
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+@pytest.mark.parametrize(("count", "is_ranked"), [(100, True), (101, False)])
+def test_of_more_than_a_hundred_labels_none_is_ranked(task, count, is_ranked):
+    targets = np.arange(2 * count) % count
+    if task == "multilabel":
+        targets = np.eye(count, dtype=np.float32)[targets]
+    probabilities = RANDOM.dirichlet(np.ones(count), 2 * count)
+    found = set(make_scorer(task, targets, probabilities)(np.ones(2 * count)))
+    assert found & {"roc_auc", "average_precision"} == (
+        {"roc_auc", "average_precision"} if is_ranked else set()
+    )
+
+
 def test_intervals_contain_the_true_score_of_nineteen_in_twenty_samples():
     held = {"accuracy": 0, "cross_entropy": 0, "roc_auc": 0}
     truth = {}

@@ -17,7 +17,7 @@ TOP_K = 3
 Scorer = Callable[[np.ndarray], dict[str, Any]]
 # Smaller probabilities count as this one in cross entropy, as in scikit-learn.
 _EPSILON = float(np.finfo(np.float64).eps)
-# The average precision of more classes would take longer than it is worth.
+# To rank the samples by each of more classes, in each resample, would take minutes.
 _MAX_RANKED = 100
 _BOOTSTRAPS = 200
 # Weights that are scored at once: more would leave the cache of a processor.
@@ -80,7 +80,7 @@ def _class_scorer(
     F1 is averaged over the classes that are a target or predicted. ROC AUC and average precision
     are those of one class against the rest: of the positive one of two classes, averaged over three
     or more. They come first for two classes, of which one may be rare, and are left out if a class
-    is missing. Top-3 accuracy is left out if there are fewer than six classes.
+    is missing, or there are many. Top-3 accuracy is left out if there are fewer than six classes.
     """
     count = exact.shape[1]
     # float32 rows sum to 1 within 1e-6 only
@@ -89,10 +89,14 @@ def _class_scorer(
     losses = -np.log(np.clip(own, _EPSILON, 1 - _EPSILON))
     is_right = predicted == targets
     # Of two classes, one column says it all.
-    ranked = [1 if positive is None else positive] if count == 2 else np.arange(count)
+    ranked = [1 if positive is None else positive] if count == 2 else slice(None)
     rank = _ranking_scorer(np.eye(count, dtype=bool)[targets][:, ranked], normalized[:, ranked])
-    highest = np.argsort(normalized, axis=1, kind="stable")[:, -TOP_K:]
-    is_near = (highest == targets[:, np.newaxis]).any(axis=1)
+    # Of equal probabilities, the later one counts as higher.
+    is_later = np.arange(count) > targets[:, np.newaxis]
+    is_higher = np.where(
+        is_later, normalized >= own[:, np.newaxis], normalized > own[:, np.newaxis]
+    )
+    is_near = is_higher.sum(axis=1) < TOP_K
 
     def score(weights: np.ndarray) -> dict[str, Any]:
         sums = [
@@ -117,7 +121,7 @@ def _label_scorer(truth: np.ndarray, exact: np.ndarray, decided: np.ndarray) -> 
 
     These are F1 averaged over labels (macro) and over all decisions (micro), binary cross entropy
     in nats, and ROC AUC and average precision averaged over labels, which are left out if a label
-    is always or never set.
+    is always or never set, or there are many.
     """
     clipped = np.clip(exact, 1e-7, 1 - 1e-7)
     losses = -np.log(np.where(truth, clipped, 1 - clipped)).mean(axis=1)
@@ -164,14 +168,15 @@ def _value_scorer(targets: np.ndarray, values: np.ndarray) -> Scorer:
 def _ranking_scorer(truth: np.ndarray, scores: np.ndarray) -> Scorer:
     """Score the ranking of samples by each label: ROC AUC and average precision, averaged.
 
-    They are left out if a label is always or never set, and average precision if there are many.
-    In a resample where a label is always or never set, they are NaN.
+    They are left out if a label is always or never set, or if there are many labels. In a resample
+    where a label is always or never set, they are NaN.
 
     Args:
         truth: bool `(samples, labels)`.
         scores: `(samples, labels)`.
     """
-    if not (truth.any(axis=0) & ~truth.all(axis=0)).all():
+    is_varied = truth.any(axis=0) & ~truth.all(axis=0)
+    if truth.shape[1] > _MAX_RANKED or not is_varied.all():
         return lambda _: {}
     orders = np.argsort(-scores, axis=0, kind="stable").T
     ranked = []
@@ -180,15 +185,13 @@ def _ranking_scorer(truth: np.ndarray, scores: np.ndarray) -> Scorer:
         # Samples of equal probability have one place.
         ends = np.flatnonzero(np.append(falling[:-1] != falling[1:], True))
         ranked.append((order, truth[order, label], ends))
-    has_precision = len(ranked) <= _MAX_RANKED
 
     def score(weights: np.ndarray) -> dict[str, Any]:
         curves = [
             _areas(weights.take(order, axis=-1), is_true, ends) for order, is_true, ends in ranked
         ]
         auc, precision = (_plain(np.mean(areas, axis=0)) for areas in zip(*curves, strict=True))
-        found = {"roc_auc": auc, "average_precision": precision}
-        return found if has_precision else {"roc_auc": auc}
+        return {"roc_auc": auc, "average_precision": precision}
 
     return score
 
