@@ -6,12 +6,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
 from app.config import make_config
 from app.data.datasets import Dataset
 from app.reports.column_figures import draw_dependence, draw_importance
 from app.reports.feature_projection import draw_projection
+from app.reports.plotting import write_ticks
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
 from app.reports.value_figures import draw_residuals
@@ -132,6 +136,33 @@ def test_epochs_of_smaller_images_are_marked_on_the_learning_curves(tmp_path):
         draw_figures(tmp_path / folder, HISTORY, data, test, values, smaller_epochs=smaller)
         pictures.append(picture(tmp_path / folder / "learning_curves.png"))
     assert (pictures[0] != pictures[1]).any()
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9))
+@example(2006.0, 1.0)
+@example(0.0, 1e-9)
+@example(0.5, 1e-8)
+@example(0.0, 1e20)
+def test_ticks_that_differ_are_written_differently(low, length):
+    axes = Figure(figsize=(4, 3)).subplots()
+    axes.set_xlim(low, low + length)
+    write_ticks(axes.xaxis)
+    ticks = axes.get_xticks()
+    texts = axes.xaxis.get_major_formatter().format_ticks(ticks)
+    numbers = [float(text.replace(",", "")) for text in texts]
+    assert np.abs(numbers - ticks).max() < np.diff(ticks).min() / 50
+
+
+def test_ticks_have_no_more_decimals_than_they_need():
+    axes = Figure(figsize=(4, 3)).subplots()
+    write_ticks(axes.xaxis)
+    for ticks, texts in (
+        ([2006, 2006.5, 2007], ["2,006", "2,006.5", "2,007"]),
+        ([-0.25, 0, 0.25], ["-0.25", "0", "0.25"]),
+        ([0, 200_000, 400_000], ["0", "200,000", "400,000"]),
+        ([2006.123], ["2,006"]),
+    ):
+        assert axes.xaxis.get_major_formatter().format_ticks(ticks) == texts
 
 
 @pytest.mark.parametrize("labels", [("one",), ODD])

@@ -2,15 +2,18 @@
 
 import contextlib
 import itertools
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from matplotlib.ticker import Formatter
 
 from serving.written_numbers import write_number
 
@@ -22,6 +25,8 @@ MARKERS, LINES = ("o", "^", "s"), ("-", "--", ":")
 DPI = 150
 _COLUMNS = 2
 NAME_LENGTH = 20
+# Ticks that need more decimals, and numbers from this one on, have an exponent.
+_DECIMALS, _LARGEST = 7, 1e15
 # System fonts for Chinese, Japanese and Korean, which matplotlib's own font lacks.
 _EASTERN_FONTS = (
     "Noto Sans CJK JP",
@@ -62,7 +67,23 @@ def distinct(count: int, shapes: tuple[str, ...]) -> list[tuple[str, str]]:
 def write_ticks(*axes: Any) -> None:
     """Write the numbers of axes as people do: 400,000 rather than 4e5."""
     for axis in axes:
-        axis.set_major_formatter(lambda value, _: write_number(value))
+        axis.set_major_formatter(_Ticks())
+
+
+class _Ticks(Formatter):
+    """Writes all ticks with as many decimals as tell them apart."""
+
+    def format_ticks(self, values: Any) -> list[str]:
+        ticks = np.asarray(values, float)
+        if len(ticks) < 2:
+            return [write_number(tick) for tick in ticks]
+        step, largest = float(np.diff(ticks).min()), float(np.abs(ticks).max())
+        for decimals in range(_DECIMALS if largest < _LARGEST else 0):
+            if (np.abs(ticks.round(decimals) - ticks) < step / 100).all():
+                texts = (f"{tick:z,.{decimals}f}" for tick in ticks)
+                return [t.rstrip("0").rstrip(".") if decimals else t for t in texts]
+        digits = 2 + math.ceil(math.log10(largest / step))
+        return [write_number(tick, digits) for tick in ticks]
 
 
 def panel_grid(count: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Any]]:
