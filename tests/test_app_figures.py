@@ -15,7 +15,7 @@ from app.config import make_config
 from app.data.datasets import Dataset
 from app.reports.column_figures import draw_dependence, draw_importance
 from app.reports.feature_projection import draw_projection
-from app.reports.plotting import write_ticks
+from app.reports.plotting import short_names, write_ticks
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
 from app.reports.value_figures import draw_residuals
@@ -136,6 +136,23 @@ def test_epochs_of_smaller_images_are_marked_on_the_learning_curves(tmp_path):
         draw_figures(tmp_path / folder, HISTORY, data, test, values, smaller_epochs=smaller)
         pictures.append(picture(tmp_path / folder / "learning_curves.png"))
     assert (pictures[0] != pictures[1]).any()
+
+
+@given(st.lists(st.text("ab \n", min_size=1, max_size=40), unique=True), st.integers(12, 20))
+def test_names_that_differ_are_shortened_differently(names, length):
+    lines = [" ".join(name.split()) for name in names]
+    found = short_names(names, length)
+    assert all(len(text) <= length for text in found)
+    assert len(set(found)) == len(set(lines))
+    assert all(text == line for text, line in zip(found, lines, strict=True) if len(line) <= length)
+
+
+def test_of_names_with_an_equal_beginning_the_end_is_shown():
+    names = ["petal length at the base (cm)", "petal length at the base (in)", "petal width"]
+    assert short_names(names) == ["petal leng…base (cm)", "petal leng…base (in)", "petal width"]
+    assert short_names(["a long name without another"]) == ["a long name without…"]
+    inside = [f"the middle of this {one} is in the middle" for one in ("x", "y")]
+    assert short_names(inside) == ["the middle of this…1", "the middle of this…2"]
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9))

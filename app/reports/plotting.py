@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import math
+import sys
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,27 @@ def short(name: str, length: int = NAME_LENGTH) -> str:
     """Return a name on one line, shortened to `length` characters."""
     line = " ".join(name.encode("utf-8", "replace").decode().split())
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def short_names(names: Sequence[str], length: int = NAME_LENGTH) -> list[str]:
+    """Return names on one line, shortened to `length` characters, so that they still differ.
+
+    Of names with an equal beginning the middle is left out, or else they get their number.
+    """
+    half = length // 2
+    cuts: Sequence[Callable[[str, str], str]] = (
+        lambda name, _: f"{name[:half]}…{name[half + 1 - length :]}",
+        lambda name, number: f"{name[: length - 1 - len(number)]}…{number}",
+    )
+    lines = [short(name, sys.maxsize) for name in names]
+    texts = [short(line, length) for line in lines]
+    for cut in cuts:
+        counts = Counter(texts)
+        texts = [
+            cut(line, str(number)) if counts[text] > 1 and len(line) > length else text
+            for number, (line, text) in enumerate(zip(lines, texts, strict=True), start=1)
+        ]
+    return texts
 
 
 def distinct(count: int, shapes: tuple[str, ...]) -> list[tuple[str, str]]:
