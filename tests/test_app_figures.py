@@ -201,7 +201,8 @@ def test_residuals_are_drawn_with_and_without_intervals(labels, tmp_path):
 def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
     rows = [{"name": name, "drop": n / 9, "low": n / 10, "high": n / 8}
             for n, name in enumerate(ODD * 4)]  # fmt: skip
-    draw_importance({"score": "r2", "columns": rows}, tmp_path / "importance.png")
+    importance = {"score": "r2", "columns": rows, "column_count": 400}
+    draw_importance(importance, tmp_path / "importance.png")
     outputs = len(data.labels)
     dependence = [
         {"name": ODD[0], "values": [0.0, 1.0], "predictions": random.random((2, outputs)).tolist()},

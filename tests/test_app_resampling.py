@@ -93,9 +93,13 @@ def test_precision_and_recall_of_classes_are_those_of_scikit_learn():
 
 def test_a_single_value_has_no_r2_and_a_constant_target_no_division():
     assert set(measure("regression", np.ones((1, 1)), np.ones((1, 1)))) == {"mae", "rmse"}
-    targets = np.ones((4, 1))
-    assert measure("regression", targets, targets)["r2"] == 1
-    assert measure("regression", targets, targets + 1)["r2"] == 0
+    for targets in (np.ones((4, 1)), np.full((7, 1), 0.1), np.full((7, 1), np.float32(1e18 / 3))):
+        assert measure("regression", targets, targets)["r2"] == 1
+        assert measure("regression", targets, targets * 2)["r2"] == 0
+    changed = np.full((70, 1), np.float32(0.1))
+    changed[0] = np.nextafter(changed[0], np.float32(1))
+    assert measure("regression", changed, changed)["r2"] == 1
+    assert measure("regression", changed, changed * 2)["r2"] < -1e9
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "values"])

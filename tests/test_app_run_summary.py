@@ -25,12 +25,15 @@ def test_classes_are_told_with_their_most_frequent_mistakes():
             {"true": "Yes", "predicted": "No", "count": 12, "samples": 1000},
             {"true": "No", "predicted": "Yes", "count": 3, "samples": 100},
         ],
-        "importance": {"columns": [{"name": n, "low": 0.1} for n in ("x", "y", "z", "u")]},
+        "importance": {
+            "column_count": 400,
+            "columns": [{"name": n, "low": 0.1} for n in ("x", "y", "z", "u")],
+        },
     }
     data, scores = facts("multiclass", ("No", "Yes")), {"accuracy": 0.9, "roc_auc": 0.95}
     found = summarize("churn.csv", ("Churn",), data, scores, evaluation)
     assert found.purpose == (
-        "It sees 4 columns of churn.csv and predicts Churn, one of 2 classes: No, Yes."
+        "It sees 400 columns of churn.csv and predicts Churn, one of 2 classes: No, Yes."
     )
     assert [(bar.name, bar.text, bar.percent, bar.is_net) for bar in found.bars] == [
         ("this model", "90.0%", 90, True),

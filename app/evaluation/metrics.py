@@ -19,6 +19,8 @@ Scorer = Callable[[np.ndarray], dict[str, Any]]
 _EPSILON = float(np.finfo(np.float64).eps)
 # To rank the samples by each of more classes, in each resample, would take minutes.
 _MAX_RANKED = 100
+# A smaller spread, relative to the mean, is rounding: targets are float32.
+_CONSTANT = 1e-12
 _BOOTSTRAPS = 200
 # Weights that are scored at once: more would leave the cache of a processor.
 _WEIGHTS_AT_ONCE = 10_000
@@ -158,8 +160,9 @@ def _value_scorer(targets: np.ndarray, values: np.ndarray) -> Scorer:
             return found
         means = (share @ targets)[..., np.newaxis, :]  # (1, values), or one for each resample
         spread = np.einsum("...s,...sv->...v", share, (targets - means) ** 2)
-        # a spread of 0 must not divide
-        r2 = np.where(spread > 0, 1 - mse / np.where(spread > 0, spread, 1), mse == 0)
+        # The mean of equal targets may be off by rounding, and their spread must not divide.
+        varies = spread > (_CONSTANT * means[..., 0, :]) ** 2
+        r2 = np.where(varies, 1 - mse / np.where(varies, spread, 1), mse == 0)
         return {**found, "r2": _plain(r2.mean(axis=-1))}
 
     return score

@@ -46,8 +46,8 @@ def draw_importance(importance: dict[str, Any], path: Path) -> None:
         axes.set_yticks(places, short_names([row["name"] for row in rows]))
         axes.axvline(0, color=GRAY, linewidth=1)
         axes.set_xlabel(f"{metric_name(importance['score'])} falls by, if the column is permuted")
-        if len(importance["columns"]) > len(rows):
-            title = f"the {len(rows)} most important of {len(importance['columns'])} columns"
+        if importance["column_count"] > len(rows):
+            title = f"the {len(rows)} most important of {importance['column_count']:,} columns"
             axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3, axis="x")
         save(figure, path)

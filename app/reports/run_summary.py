@@ -111,8 +111,10 @@ def _purpose(
         what = f"{target[0]}, {what}"
     if data["kind"] == "images":
         return f"It sees an image like those of {source} and predicts {what}."
-    importance = evaluation.get("importance", {}).get("columns")
-    columns = len(importance or [*data["columns"], *data["string_columns"]])
+    # The parts of a date are one column of the source, and several of the model.
+    columns = evaluation.get("importance", {}).get(
+        "column_count", len(data["columns"]) + len(data["string_columns"])
+    )
     return f"It sees {counted(columns, 'column')} of {source} and predicts {what}."
 
 

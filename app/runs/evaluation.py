@@ -137,7 +137,7 @@ def evaluate(
     )
     found |= {"warnings": warnings, "hints": list(filter(None, hints))}
     if dataset.kind == "rows":
-        importance = permutation_importance(model, dataset, splits.test, scores)
+        importance = permutation_importance(model, dataset, splits.test, scores, thresholds)
         names = [column["name"] for column in importance["columns"]]
         dependence = partial_dependence(model, dataset, splits.test, names)
         found |= {"importance": importance, "partial_dependence": dependence}
