@@ -129,15 +129,41 @@ def test_labels_are_told_with_what_is_missed():
     classes = [
         {"name": "pets", "samples": 103, "precision": 0.0, "recall": 0.0, "f1": 0.0},
         {"name": "car", "samples": 200, "precision": 0.75, "recall": 0.9, "f1": 0.8},
+        {"name": "bus", "samples": 5, "predicted": 5, "precision": 1.0, "recall": 1.0, "f1": 1.0},
+        {"name": "cat", "samples": 0, "predicted": 1, "precision": 0.0, "recall": 0.0, "f1": 0.0},
     ]
-    data, scores = facts("multilabel", ("pets", "car"), test=1), {"exact_match": 1.0}
+    data = facts("multilabel", ("pets", "car", "bus", "cat"), test=1)
+    scores = {"exact_match": 1.0}
     found = summarize("x.csv", ("pets", "car"), data, scores, {"classes": classes})
-    assert found.purpose.endswith("predicts which of 2 labels apply: pets, car.")
+    assert found.purpose.endswith("predicts which of 4 labels apply: pets, car, bus, cat.")
     assert found.verdict.startswith("Measured on 1 sample that training has not seen; ")
     assert found.mistakes == [
         "“pets”: 103 of 103 are missed.",
         "“car”: 20 of 200 are missed; of those predicted, 25.0% do not have it.",
     ]
+    classes[0] |= {"predicted": 7}
+    told = summarize("x.csv", ("pets", "car"), data, scores, {"classes": classes}).mistakes[0]
+    assert told.endswith("of those predicted, 100% do not have it.")
+    assert summarize("x.csv", (), data, scores, {"classes": classes[2:]}).mistakes == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"duplicates": {"test": 0}}, " that training has not seen;"),
+        ({"duplicates": {"test": 12}}, ", of which training has seen 12;"),
+        ({"duplicates": {"test": 0}, "is_streamed": True}, " of the test split;"),
+    ],
+)
+def test_samples_that_training_has_seen_are_not_called_unseen(more, told):
+    data = facts("multiclass", "ab") | more
+    found = summarize("x.csv", (), data, {"accuracy": 0.5}, {})
+    assert found.verdict.startswith(f"Measured on 200 samples{told}")
+
+
+def test_arrays_have_no_columns():
+    found = summarize("x.npz", (), facts("regression", ["y"], "arrays", ()), {"mae": 1.0}, {})
+    assert found.purpose == "It sees a sample like those of x.npz and predicts y."
 
 
 def test_many_classes_of_images_are_named_in_part_and_old_runs_have_no_mistakes():

@@ -248,7 +248,9 @@ def class_scores(
     labels: Sequence[str],
     thresholds: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return precision, recall and F1 of each class or label, in ascending order of F1.
+    """Return precision, recall and F1 of each class or label, the worst first.
+
+    They are in ascending order of F1; those that no sample has come last.
 
     Args:
         targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
@@ -257,8 +259,9 @@ def class_scores(
         thresholds: see `serving.decisions.decide`.
 
     Returns:
-        For each class its `name`, the number of `samples` that have it, and the scores. Precision
-        is 0 if the class is never predicted, recall and F1 are 0 if no sample has it.
+        For each class its `name`, the number of `samples` that have it, how often it is
+        `predicted`, and the scores. Precision is 0 if the class is never predicted, recall and F1
+        are 0 if no sample has it.
     """
     task = "multilabel" if targets.ndim > 1 else "multiclass"
     truth, decided = (
@@ -267,10 +270,11 @@ def class_scores(
     right, samples, chosen = ((truth & decided).sum(0), truth.sum(0), decided.sum(0))
     precision, recall = (right / np.maximum(total, 1) for total in (chosen, samples))
     f1 = 2 * right / np.maximum(samples + chosen, 1)
-    columns = (labels, samples.tolist(), precision.tolist(), recall.tolist(), f1.tolist())
-    names = ("name", "samples", "precision", "recall", "f1")
+    arrays = (samples, chosen, precision, recall, f1)
+    columns = (labels, *(array.tolist() for array in arrays))
+    names = ("name", "samples", "predicted", "precision", "recall", "f1")
     rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return sorted(rows, key=lambda row: row["f1"])
+    return sorted(rows, key=lambda row: (not row["samples"], row["f1"]))
 
 
 def labels_set(array: np.ndarray, count: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def draw_confusion_matrix(
         figure.colorbar(image, label="fraction of the true class", shrink=0.7)
     _name_classes(axes, names)
     axes.set_title(
-        f"{np.trace(counts):,} of {counts.sum():,} test samples\nare classified correctly",
+        f"{np.trace(counts):,} of {counts.sum():,} samples\nare classified correctly",
         fontsize=10,
     )
     save(figure, path)

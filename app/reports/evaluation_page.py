@@ -12,6 +12,7 @@ from serving.manifest import TASKS, Manifest
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
 from .captions import CAPTIONS
+from .class_lines import write_class_scores
 from .evaluation_lines import (
     describe_accepted,
     describe_calibration,
@@ -63,6 +64,7 @@ def write_evaluation_page(
         confused=[describe_confusion(pair) for pair in facts.get("confusions", ())],
         pictures=pictures,
         metric_name=metric_name,
+        write_class_scores=write_class_scores,
         write_number=write_number,
         write_percent=write_percent,
         write_score=write_score,

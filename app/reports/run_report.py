@@ -15,7 +15,7 @@ from serving.manifest import TASKS, Thresholds
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
 from .captions import CAPTIONS
-from .class_lines import SHOWN_CLASSES
+from .class_lines import SHOWN_CLASSES, write_class_scores
 from .html import captioned_pictures, render
 from .run_summary import summarize
 
@@ -143,6 +143,7 @@ def write_report(
         thresholds=_threshold_lines(evaluation, data["labels"]),
         intervals=evaluation.get("intervals"),
         counted=counted,
+        write_class_scores=write_class_scores,
         write_number=write_number,
         write_percent=write_percent,
         write_score=write_score,

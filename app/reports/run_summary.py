@@ -109,8 +109,9 @@ def _purpose(
     }[task]
     if task == "multiclass" and target:
         what = f"{target[0]}, {what}"
-    if data["kind"] == "images":
-        return f"It sees an image like those of {source} and predicts {what}."
+    if data["kind"] != "rows":
+        thing = "an image" if data["kind"] == "images" else "a sample"
+        return f"It sees {thing} like those of {source} and predicts {what}."
     # The parts of a date are one column of the source, and several of the model.
     columns = evaluation.get("importance", {}).get(
         "column_count", len(data["columns"]) + len(data["string_columns"])
@@ -127,7 +128,7 @@ def _verdict(
 ) -> str:
     """Return the score with its interval, and whether it is better than simple models."""
     count = data["samples"]["test"]
-    text = f"Measured on {counted(count, 'sample')} that training has not seen"
+    text = f"Measured on {counted(count, 'sample')}{_unseen(data)}"
     if name in _PROPORTIONS:
         estimate = proportion_estimate(round(scores[name] * count), count)
         text += (
@@ -150,6 +151,14 @@ def _verdict(
     return f"{text} {better} difference from {_joined(unclear)} may be chance."
 
 
+def _unseen(data: dict[str, Any]) -> str:
+    """Return whether training has seen the test samples, as the end of a sentence."""
+    seen = data.get("duplicates", {}).get("test", 0)
+    if not seen:
+        return " of the test split" if data.get("is_streamed") else " that training has not seen"
+    return f", of which training has seen {seen:,}"
+
+
 def _joined(rivals: Sequence[str]) -> str:
     return " and ".join(f"the {rival}" for rival in rivals)
 
@@ -161,7 +170,8 @@ def _others(name: str, scores: dict[str, float]) -> list[str]:
 
 def _mistakes(data: dict[str, Any], evaluation: dict[str, Any]) -> list[str]:
     if data["task"] == "multilabel":
-        return [_missed(row) for row in evaluation.get("classes", ())[:_MISTAKES]]
+        rows = evaluation.get("classes", ())
+        return [_missed(row) for row in rows if row["samples"] and row["f1"] < 1][:_MISTAKES]
     if data["task"] == "multiclass":
         return [
             f"{write_percent(pair['count'] / pair['samples'])} of “{pair['true']}” "
@@ -179,7 +189,7 @@ def _mistakes(data: dict[str, Any], evaluation: dict[str, Any]) -> list[str]:
 def _missed(row: dict[str, Any]) -> str:
     missed = round((1 - row["recall"]) * row["samples"])
     text = f"“{row['name']}”: {missed:,} of {row['samples']:,} are missed"
-    if row["precision"] > 0:
+    if row["precision"] < 1 and row.get("predicted", row["precision"]):
         text += f"; of those predicted, {write_percent(1 - row['precision'])} do not have it"
     return f"{text}."
 
