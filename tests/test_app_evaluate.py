@@ -20,6 +20,8 @@ from app.data.labeled import read_labeled
 from app.data.splits import split_dataset
 from app.data.targets import names_of_targets
 from app.errors import DataError
+from app.evaluation.comparison import Answers, compare_answers
+from app.reports.comparison_lines import comparison_lines
 from app.reports.evaluation_lines import describe_gaps
 from serving import Predictor
 from serving.bundle import read_manifest
@@ -460,7 +462,6 @@ def test_labels_in_another_order_are_the_same_labels(row_bundle, tmp_path, run):
     manifest["labels"] = manifest["labels"][::-1]
     assert first.manifest.labels[0] == manifest["labels"][-1]
     from app.bundles.comparing import _in_order_of
-    from app.evaluation.comparison import Answers
     from serving.manifest import Manifest
 
     other = Manifest.from_json(json.dumps(manifest).encode())
@@ -475,6 +476,21 @@ def test_a_run_is_compared_as_the_bundle_that_it_would_become(bundle, mlp_run, r
     assert found["samples"] == 360
     assert found["agreement"]["value"] > 0.9  # the same settings, data and seed
     assert found["scores"]["accuracy"]["second"]["value"] > 0.8
+    assert [model["title"] for model in found["models"]] == [
+        "digits 1", f"run {mlp_run.folder.name}",
+    ]  # fmt: skip
+
+
+def test_all_kinds_of_change_are_counted_and_the_most_frequent_listed(bundle):
+    first, second = np.divmod(np.arange(100), 10)
+    manifest = read_manifest(bundle)
+    found = compare_answers(*(Answers(manifest, np.eye(10)[each]) for each in (first, second)))
+    assert (found["changed"], found["kinds"], len(found["changes"])) == (90, 90, 20)
+    for change in found["changes"]:
+        change["examples"] = []
+    model = {"title": "digits 1", "precision": "float32"}
+    facts = {"models": [model] * 2, "measured_on": "", "latency": {}, "settings": {}, **found}
+    assert "  and 84 more kinds of change" in comparison_lines(facts)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from serving.predictor import Predictor
 from serving.timing import quartiles_ms
 
 from .evaluating import reading_of
-from .opening import opened, predict
+from .opening import is_run, opened, predict, title_of
 
 # Batch sizes that are timed, and for about how long each.
 _BATCH_SIZES = (1, 64)
@@ -85,21 +85,15 @@ def compare(
         RunError: a run cannot be used.
         DataError: the models differ in task or labels, or the data cannot be used.
     """
+    paths = (first, second)
     with ExitStack() as stack:
-        predictors = [stack.enter_context(opened(path)) for path in (first, second)]
-        return compare_predictors(predictors, data=data, files=files, given=given or {})
-
-
-def compare_predictors(
-    predictors: Sequence[Predictor], *, data: str, files: str, given: Mapping[str, Any]
-) -> Comparison:
-    """Compare two models that are loaded, see `compare`."""
-    _require_same_targets(*(predictor.manifest for predictor in predictors))
-    if data:
-        samples = _labeled_samples(predictors, data, given)
-    else:
-        samples = _other_samples(predictors, files)
-    return _compared(predictors, samples)
+        predictors = [stack.enter_context(opened(path)) for path in paths]
+        _require_same_targets(*(predictor.manifest for predictor in predictors))
+        if data:
+            samples = _labeled_samples(predictors, data, given or {})
+        else:
+            samples = _other_samples(predictors, files)
+        return _compared(predictors, paths, samples)
 
 
 def previous_version(folder: Path) -> Path | None:
@@ -148,7 +142,7 @@ def compare_with_previous(folder: Path, known: KnownSamples | None = None) -> di
             indices, measured_on = _new_to_both(known, predictors[0].manifest)
             datasets = [known.dataset] * 2
             samples = _dataset_samples(predictors, datasets, indices, measured_on)
-        return _compared(predictors, samples, _FEW_RESAMPLES).facts
+        return _compared(predictors, paths, samples, _FEW_RESAMPLES).facts
 
 
 def _new_to_both(known: KnownSamples, previous: Manifest) -> tuple[np.ndarray, str]:
@@ -194,7 +188,10 @@ def _golden_samples(predictors: Sequence[Predictor], paths: Sequence[Path]) -> "
 
 
 def _compared(
-    predictors: Sequence[Predictor], samples: "_Samples", resamples: int = _MOST_RESAMPLES
+    predictors: Sequence[Predictor],
+    paths: Sequence[Path],
+    samples: "_Samples",
+    resamples: int = _MOST_RESAMPLES,
 ) -> Comparison:
     manifests = [predictor.manifest for predictor in predictors]
     answers = [
@@ -203,7 +200,7 @@ def _compared(
     ]
     answers[1] = _in_order_of(answers[0], answers[1])
     facts: dict[str, Any] = {
-        "models": [_describe(predictor) for predictor in predictors],
+        "models": [_describe(*pair) for pair in zip(predictors, paths, strict=True)],
         "measured_on": samples.measured_on,
         **compare_answers(*answers),
     }
@@ -422,12 +419,13 @@ def _plain_names(answers: Answers) -> str:
     return ", ".join(label for label, is_set in zip(labels, row, strict=True) if is_set) or "none"
 
 
-def _describe(predictor: Predictor) -> dict[str, Any]:
+def _describe(predictor: Predictor, path: Path) -> dict[str, Any]:
     manifest = predictor.manifest
     return {
+        "title": title_of(path, manifest),
         "name": manifest.name,
         "version": manifest.version,
-        "created": manifest.created,
+        "created": None if is_run(path) else manifest.created,
         "parameters": manifest.parameters,
         "precision": predictor.precision,
     }

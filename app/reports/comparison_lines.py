@@ -56,7 +56,7 @@ def short_comparison(facts: dict[str, Any]) -> list[str]:
 
 def _model(model: dict[str, Any]) -> str:
     precision = "" if model["precision"] == "float32" else f", {model['precision']}"
-    return f"{model['name']} {model['version']}{precision}"
+    return f"{model['title']}{precision}"
 
 
 def _agreement(facts: dict[str, Any]) -> list[str]:
@@ -73,8 +73,9 @@ def _agreement(facts: dict[str, Any]) -> list[str]:
         f"{'changes' if changed == 1 else 'change'}"
     ]
     lines += [f"  {describe_change(change)}" for change in facts["changes"][:_SHOWN_CHANGES]]
-    left = len(facts["changes"]) - _SHOWN_CHANGES
-    return [*lines, f"  and {left} more kinds of change"] if left > 0 else lines
+    left = facts["kinds"] - _SHOWN_CHANGES
+    more = f"  and {left:,} more kind{'' if left == 1 else 's'} of change"
+    return [*lines, more] if left > 0 else lines
 
 
 def describe_change(change: dict[str, Any]) -> str:

@@ -47,10 +47,7 @@ def describe_gaps(facts: Mapping[str, Any]) -> list[str]:
 
 def evaluation_lines(facts: dict[str, Any]) -> list[str]:
     """Return an evaluation as lines for a terminal, see `app.bundles.evaluating.Evaluation`."""
-    lines = [
-        f"measured:    {facts['model']} {facts['version']}, {facts['precision']}, on "
-        f"{facts['measured_on']}"
-    ]
+    lines = [f"measured:    {facts['title']}, {facts['precision']}, on {facts['measured_on']}"]
     scores = facts["scores"]
     lines += [
         f"{metric_name(name, facts['positive']) + ':':27} {write_interval(name, found)}"
