@@ -21,6 +21,7 @@ from app.data.splits import split_dataset
 from app.data.targets import names_of_targets
 from app.errors import DataError
 from app.evaluation.comparison import Answers, compare_answers
+from app.evaluation.metrics import measure
 from app.reports.comparison_lines import comparison_lines
 from app.reports.evaluation_lines import describe_gaps
 from serving import Predictor
@@ -161,6 +162,20 @@ def test_a_class_without_samples_is_named_and_does_not_count(row_bundle, tmp_pat
     status, output, _ = run("evaluate", row_bundle, "--data", table, "--target", "flower")
     assert status == 0
     assert "no sample has virginica" in output
+
+
+def test_labels_without_samples_count_as_0_and_classes_do_not_count():
+    """As `f1_macro` is measured."""
+    targets = np.zeros((4, 2), np.float32)
+    targets[:2, 0] = 1
+    for task, truth, score, effect in (
+        ("multilabel", targets, 0.5, "y: macro F1 counts 0 for each, and"),
+        ("multiclass", np.zeros(4, int), 1, "y: macro F1 leaves out each that is not predicted"),
+    ):
+        probabilities = truth if task == "multilabel" else np.eye(2)[truth]
+        assert measure(task, truth, probabilities)["f1_macro"] == score
+        (line,) = describe_gaps({"lacking": ["y"], "task": task})
+        assert effect in line
 
 
 def test_images_in_folders_are_measured_even_if_classes_are_absent(bundle, images, tmp_path, run):

@@ -48,7 +48,7 @@ class Comparison:
     """What a comparison has found.
 
     Attributes:
-        facts: `models`, `measured_on`, `settings`, `latency`; what
+        facts: `models`, `measured_on`, `task`, `settings`, `latency`; what
             `app.evaluation.comparison.compare_answers` returns, with the names of examples; of
             labeled data also `positive`, the positive one of two classes, and what `compare_scores`
             and `app.evaluation.evaluations.data_gaps` return; and `matrix` for at most thirty
@@ -202,6 +202,7 @@ def _compared(
     facts: dict[str, Any] = {
         "models": [_describe(*pair) for pair in zip(predictors, paths, strict=True)],
         "measured_on": samples.measured_on,
+        "task": manifests[0].task,
         **compare_answers(*answers),
     }
     if manifests[0].task == "multiclass" and len(manifests[0].labels) <= _MATRIX:

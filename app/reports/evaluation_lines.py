@@ -32,15 +32,18 @@ def describe_gaps(facts: Mapping[str, Any]) -> list[str]:
     """Return a line for files that were left out, and one for labels without samples.
 
     Args:
-        facts: what `app.evaluation.evaluations.data_gaps` returns, and more; empty without labels.
+        facts: what `app.evaluation.evaluations.data_gaps` returns, and more, such as the `task`;
+            empty without labels.
     """
     lines = []
     if left_out := facts.get("left_out"):
         lines.append(f"{counted(len(left_out), 'file')} left out: {first_messages(left_out)}")
     if labels := facts.get("lacking"):
+        is_0 = facts["task"] == "multilabel"
+        effect = "counts 0 for each" if is_0 else "leaves out each that is not predicted"
         lines.append(
-            f"no sample has {first_few(labels)}: they do not count in macro F1 unless they are "
-            "predicted, and there is no ROC AUC and average precision"
+            f"no sample has {first_few(labels)}: macro F1 {effect}, and there is no ROC AUC and "
+            "average precision"
         )
     return lines
 
