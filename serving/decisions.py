@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .manifest import Intervals, Manifest, Thresholds
-from .written_numbers import write_percent
+from .written_numbers import write_percent, write_probability
 
 # The rule that gives classes the weights of their training.
 WEIGHTED = "class_weight=balanced"
@@ -76,7 +76,7 @@ def describe_thresholds(
         for precision, recall in scores
     ]
     return [
-        f'"{label}" is predicted from a probability of {value:z.4f} on ({rule})'
+        f'"{label}" is predicted from a probability of {write_probability(value)} on ({rule})'
         f"{reach if where else ''}"
         for label, value, reach in zip(labels, thresholds.values, told, strict=True)
         if thresholds.positive in (label, None)

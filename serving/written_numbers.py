@@ -44,8 +44,20 @@ def write_number(value: float, digits: int = 4) -> str:
     if size >= 1000:
         return f"{value:,.0f}"
     decimals = digits - 1 - math.floor(math.log10(size)) if value else 0
-    text = f"{value:.{decimals}f}"
+    text = f"{value:z.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def write_probability(value: float) -> str:
+    """Return a probability with four decimals, or with more of them close to 0 and 1.
+
+    Examples:
+        >>> write_probability(0.25), write_probability(0.000012), write_probability(0.99996)
+        ('0.2500', '0.000012', '0.999960')
+    """
+    rest = min(value, 1 - value)
+    decimals = max(4, 1 + math.ceil(-math.log10(rest))) if rest > 0 else 4
+    return f"{value:z.{decimals}f}"
 
 
 def write_percent(fraction: float) -> str:

@@ -20,7 +20,7 @@ from app.evaluation.baselines import (
     measure_lead,
     unclear_leads,
 )
-from app.evaluation.imbalance import suggest_for_rare_class
+from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.intervals import errors_by_decile, fit_half_widths, fit_intervals
 from app.evaluation.metrics import make_scorer, measure
 
@@ -315,6 +315,20 @@ def test_for_a_rare_class_weights_and_a_threshold_are_suggested():
         '19 times the weight of those of "no"; --set threshold=f1 predicts it from a prob' in line
     )
     assert line.endswith("an F1 of 1.000 on the validation split instead of 0.000")
+
+
+def test_a_very_rare_class_is_not_said_to_have_no_samples():
+    targets = np.zeros(30_000, np.int64)
+    targets[:3] = 1
+    data = Dataset(
+        source="drawn", inputs=np.zeros((30_000, 1), "f4"), targets=targets, labels=("n", "y")
+    )
+    every = np.arange(30_000)
+    splits, config = Splits(every, every, every), TrainingConfig(class_weight="balanced")
+    hint = suggest_for_rare_class(TrainingConfig(), data, splits, np.eye(2)[targets])
+    assert hint.startswith('"y" has 0.01% of the training samples: ')
+    told = describe_weighted(config, data, splits, np.tile([0.9999, 0.0001], (30_000, 1)))
+    assert 'that of "y" is 0.0001 on average, where 0.0001 of the test samples have it' in told
 
 
 def test_what_the_settings_see_to_is_not_suggested():

@@ -11,6 +11,7 @@ from serving.written_numbers import (
     metric_name,
     write_number,
     write_percent,
+    write_probability,
     write_score,
 )
 
@@ -64,6 +65,16 @@ def test_a_percentage_has_more_digits_close_to_its_ends(fraction, text):
 def test_only_all_is_100_percent_and_only_none_is_0(fraction):
     assert float(write_percent(fraction)[:-1]) not in (0, 100)
     assert float(write_score("roc_auc", fraction)) not in (0, 1)
+
+
+@given(st.floats(1e-12, 1) | st.floats(1e-12, 1).map(lambda rest: 1 - rest))
+def test_only_0_and_1_are_written_as_such_probabilities(value):
+    found = float(write_probability(value))
+    assert found == pytest.approx(value, rel=0.06, abs=5e-5)
+    assert ((found == 1), (found == 0)) == ((value == 1), False)
+    assert [write_probability(end) for end in (0.0, -0.0, 1.0, math.nextafter(1, 2))] == [
+        "0.0000", "0.0000", "1.0000", "1.0000",
+    ]  # fmt: skip
 
 
 def test_scores_are_written_by_what_they_mean():

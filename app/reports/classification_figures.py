@@ -25,6 +25,7 @@ from app.evaluation.calibration import (
     reliability,
 )
 from app.evaluation.estimates import proportion_estimate
+from serving.written_numbers import write_percent, write_probability, write_score
 
 from .plotting import BLUE, GRAY, LINES, distinct, save, short_names
 
@@ -164,7 +165,7 @@ def draw_roc_curves(
     styles = distinct(len(drawn), LINES)
     for label, title, (color, line) in zip(drawn, names, styles, strict=True):
         false_positives, true_positives, _ = roc_curve(targets[:, label], probabilities[:, label])
-        name = f"AUC {auc(false_positives, true_positives):.3f}  {title}"
+        name = f"AUC {write_score('auc', auc(false_positives, true_positives))}  {title}"
         axes.plot(false_positives, true_positives, color=color, linestyle=line, label=name)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     if len(varying) > len(drawn):
@@ -230,20 +231,22 @@ def draw_precision_recall(ranked: RankedLabels, path: Path) -> None:
     axes = figure.subplots()
     if len(drawn) == 1:
         share = float(targets[:, drawn[0]].mean())
-        axes.axhline(share, color=GRAY, linewidth=1, label=f"precision {share:.3f} by chance")
+        axes.axhline(
+            share, color=GRAY, linewidth=1, label=f"precision {write_percent(share)} by chance"
+        )
     names = short_names([ranked.labels[label] for label in drawn])
     styles = distinct(len(drawn), LINES)
     for label, title, (color, line) in zip(drawn, names, styles, strict=True):
         is_true, scores = targets[:, label], probabilities[:, label]
         precision, recall, _ = precision_recall_curve(is_true, scores)
         average = average_precision_score(is_true, scores)
-        name = f"AP {average:.3f}  {title}"
+        name = f"AP {write_score('average_precision', average)}  {title}"
         axes.plot(recall, precision, color=color, linestyle=line, label=name)
         chosen = 0.5 if ranked.thresholds is None else ranked.thresholds[label]
         for threshold, face in {0.5: "white", chosen: color}.items():
             _mark_threshold(axes, is_true, scores >= np.float64(threshold), color, face)
             if len(drawn) == 1:
-                axes.lines[-1].set_label(f"threshold {threshold:.3f}")
+                axes.lines[-1].set_label(f"threshold {write_probability(threshold)}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_aspect("equal")
     if len(varying) > len(drawn):

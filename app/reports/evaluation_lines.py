@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from serving.errors import counted, first_few, first_messages
-from serving.written_numbers import metric_name, write_number, write_percent, write_score
+from serving.written_numbers import (
+    metric_name,
+    write_number,
+    write_percent,
+    write_probability,
+    write_score,
+)
 
 from .class_lines import SHOWN_CLASSES, describe_classes
 
@@ -98,10 +104,11 @@ def describe_calibration(found: dict[str, float]) -> str:
 
 def describe_accepted(found: dict[str, Any]) -> str:
     """Return what a reject option does on the data, in one line."""
-    accuracy = "" if found["accuracy"] is None else f", with accuracy {found['accuracy']:.2%}"
+    right = found["accuracy"]
+    accuracy = "" if right is None else f", with accuracy {write_percent(right)}"
     return (
-        f"predictions below probability {found['threshold']:.4f}; {found['coverage']:.2%} is "
-        f"accepted{accuracy}"
+        f"predictions below probability {write_probability(found['threshold'])}; "
+        f"{write_percent(found['coverage'])} is accepted{accuracy}"
     )
 
 
