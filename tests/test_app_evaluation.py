@@ -11,10 +11,15 @@ from conftest import BUNDLES
 
 from app.bundles.export_run import export_run
 from app.config import make_config
+from app.config.training_config import TrainingConfig
+from app.data.datasets import Dataset
+from app.data.splits import Splits
 from app.errors import ConfigError
+from app.evaluation.metrics import measure
 from app.reports.classification_figures import draw_confusion_matrix
 from app.reports.plotting import style
 from app.runs import train
+from app.runs.evaluation import Predictions, evaluate
 from app.runs.run_folder import read_evaluation
 from app.runs.train import load_run_data
 from export import ExportOptions
@@ -233,9 +238,34 @@ def test_the_terminal_shows_ranking_metrics_first_then_baselines(tmp_path, run):
     (folder,) = (tmp_path / "runs" / "features").iterdir()
     told = json.loads((folder / "evaluation.json").read_text())
     assert all(f"warning: {line}" in output for line in told["warnings"])
+    assert not any(line.endswith(".") for line in told["warnings"])  # the report adds it
     assert not (folder / "figures").exists()
     if "thresholds" not in told:  # no threshold had that precision
         assert "must be reachable on the validation split" in output
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_classes_and_labels_that_no_sample_of_a_split_has_are_named(task):
+    """A class of three samples may well be in training alone, as its own folders may have it."""
+    classes = np.resize([0, 1], 60)
+    classes[:3] = 2
+    targets = classes if task == "multiclass" else np.eye(3, dtype=np.float32)[classes]
+    data = Dataset(
+        source="drawn", inputs=np.zeros((60, 4, 4), np.uint8), targets=targets, task=task,
+        labels=("a", "b", "rare"),
+    )  # fmt: skip
+    for validation, told in ((40, ["test", "validation"]), (2, ["test"])):
+        splits = Splits(np.arange(40), np.arange(validation, 50), np.arange(50, 60))
+        found = {
+            name: np.full((len(getattr(splits, name)), 3), 1 / 3, np.float32)
+            for name in ("validation", "test")
+        }
+        scores = measure(task, targets[splits.test], found["test"])
+        predictions = Predictions(found, None, "", {})
+        warnings = evaluate(TrainingConfig(), data, splits, None, predictions, scores)["warnings"]
+        fix = f"add samples, or leave rare {'classes' if task == 'multiclass' else 'labels'} out"
+        expected = [f"no {split} sample has rare: {fix}" for split in told]
+        assert [line for line in warnings if line.startswith("no ")] == expected
 
 
 def test_a_threshold_for_three_classes_is_refused_before_training(tmp_path):

@@ -291,9 +291,13 @@ def test_the_report_is_one_file_without_external_resources(tmp_path):
     settings = {"hidden": [8], "residual": True}
     config = make_config("features", settings, data="/secret/folder/drawn.csv")
     evaluation = {"classes": classes, "probes": probes}
-    write_report(tmp_path, config, facts, metrics, environment, evaluation)
-    text = (tmp_path / "report.html").read_text()
+    folder = tmp_path / "two words" / "results"
+    folder.mkdir(parents=True)
+    (tmp_path / "figures").rename(folder / "figures")
+    write_report(folder, config, facts, metrics, environment, evaluation)
+    text = (folder / "report.html").read_text()
     page = Page(text)
+    assert f"hornbill export &#39;{folder.parent}&#39;" in text
     assert "script" not in page.tags
     assert "b" in page.tags  # used in captions
     assert "<b>broken.png" not in text

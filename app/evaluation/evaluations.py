@@ -66,10 +66,10 @@ def data_gaps(dataset: Dataset, indices: np.ndarray) -> dict[str, list[str]]:
         dataset: samples with the labels of a model.
         indices: those that are measured, int64 `(samples,)`.
     """
-    return {"lacking": _lacking_labels(dataset, indices), "left_out": list(dataset.skipped)}
+    return {"lacking": lacking_labels(dataset, indices), "left_out": list(dataset.skipped)}
 
 
-def _lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:
+def lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:
     """Return the classes or labels that no sample has."""
     if dataset.task == "regression":
         return []

@@ -17,6 +17,7 @@ from app.evaluation.baselines import (
     unclear_leads,
 )
 from app.evaluation.calibration import calibration_error, classwise_calibration_error
+from app.evaluation.evaluations import lacking_labels
 from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
@@ -26,6 +27,7 @@ from app.evaluation.probes import probe_features
 from app.evaluation.thresholds import choose_thresholds, record_thresholds
 from serving.decisions import decide
 from serving.errors import first_few
+from serving.manifest import TASKS
 
 Scores = dict[str, float]
 # By split: indices of some samples, int64 `(samples,)`, and their features `(samples, dimension)`.
@@ -130,7 +132,7 @@ def evaluate(
     if dataset.positive is not None:
         found["positive"] = dataset.positive_label
     if predictions.problem:
-        warnings.append(f"{predictions.problem} The threshold of this run is 0.5.")
+        warnings.append(f"{predictions.problem} The threshold of this run is 0.5")
     hints = (
         suggest_for_rare_class(config, dataset, splits, validation),
         describe_weighted(config, dataset, splits, test),
@@ -170,13 +172,11 @@ def _describe_unseen(dataset: Dataset, splits: Splits) -> list[str]:
     """Name the classes and labels that no sample of a split has that something is measured on."""
     lines = []
     for split in ("test", "validation"):
-        targets = dataset.targets[getattr(splits, split)]
-        places = targets if dataset.task == "multiclass" else np.nonzero(targets)[1]
-        counts = np.bincount(places, minlength=len(dataset.labels))
-        unseen = [label for label, count in zip(dataset.labels, counts, strict=True) if not count]
-        if unseen and len(targets):
-            line = f"no {split} sample has {first_few(unseen)}: add samples"
-            lines.append(f"{line}, or leave rare classes out")
+        indices = getattr(splits, split)
+        unseen = lacking_labels(dataset, indices)
+        if unseen and len(indices):
+            fix = f"add samples, or leave rare {TASKS[dataset.task]} out"
+            lines.append(f"no {split} sample has {first_few(unseen)}: {fix}")
     return lines
 
 
