@@ -21,9 +21,10 @@ from app.data.splits import split_dataset
 from app.data.targets import names_of_targets
 from app.errors import DataError
 from app.evaluation.comparison import Answers, compare_answers
+from app.evaluation.evaluations import calibration_of
 from app.evaluation.metrics import measure
 from app.reports.comparison_lines import comparison_lines
-from app.reports.evaluation_lines import describe_gaps
+from app.reports.evaluation_lines import describe_calibration, describe_gaps
 from serving import Predictor
 from serving.bundle import read_manifest
 from tests.checksums import write_checksums
@@ -176,6 +177,28 @@ def test_labels_without_samples_count_as_0_and_classes_do_not_count():
         assert measure(task, truth, probabilities)["f1_macro"] == score
         (line,) = describe_gaps({"lacking": ["y"], "task": task})
         assert effect in line
+
+
+@pytest.mark.parametrize(
+    ("confidences", "right", "verdict"),
+    [
+        (
+            [0.95],
+            [0.85],
+            "; overconfident: the most probable answers have 95.0% on average, and 85",
+        ),
+        ([0.75], [0.85], "; underconfident: the most probable answers have 75.0% on average, and"),
+        ([0.95, 0.75], [0.85, 0.85], "overconfident at some probabilities and underconfident at"),
+        ([0.85], [0.85], "; no sign of more than that"),
+    ],
+)
+def test_a_model_is_called_over_or_underconfident_where_it_errs_to_one_side(
+    confidences, right, verdict
+):
+    first = np.repeat(confidences, 2000)
+    wrong = np.concatenate([np.arange(2000) >= 2000 * share for share in right])
+    found = calibration_of(wrong.astype(int), np.stack([first, 1 - first], axis=1))
+    assert verdict in describe_calibration(found)
 
 
 def test_images_in_folders_are_measured_even_if_classes_are_absent(bundle, images, tmp_path, run):

@@ -89,13 +89,17 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
 
 def describe_calibration(found: dict[str, float]) -> str:
     """Return calibration errors in one line, with what a calibrated model would have."""
-    side = "over" if found["mean_confidence"] > found["right"] else "under"
-    verdict = (
-        f"{side}confident: {write_percent(found['mean_confidence'])} confidence for "
-        f"{write_percent(found['right'])} right"
-        if found["ece"] > 2 * found["ece_by_chance"]
-        else "no sign of more than that"
-    )
+    gap = found["mean_confidence"] - found["right"]
+    if found["ece"] <= 2 * found["ece_by_chance"]:
+        verdict = "no sign of more than that"
+    elif abs(gap) < found["ece"] / 2:  # the ECE would be the gap if all bins erred to one side
+        verdict = "overconfident at some probabilities and underconfident at others"
+    else:
+        verdict = (
+            f"{'over' if gap > 0 else 'under'}confident: the most probable answers have "
+            f"{write_percent(found['mean_confidence'])} on average, and "
+            f"{write_percent(found['right'])} of them are right"
+        )
     return (
         f"ECE {found['ece']:.4f}, class-wise {found['classwise_ece']:.4f}; a calibrated model "
         f"would have an ECE of {found['ece_by_chance']:.4f} by chance; {verdict}"
