@@ -149,9 +149,11 @@ def _comparison(manifest: Manifest) -> str:
         )
         for name in manifest.metrics
     ]
+    few = manifest.data.get("linear_samples")
+    fewer = f" The linear model was trained on {few:,} of its samples." if few else ""
     return (
         "## Comparison\n\nSimple models were trained on the same split and measured on the same "
-        f"samples.\n\n{_table(heads, rows)}{warnings}"
+        f"samples.{fewer}\n\n{_table(heads, rows)}{warnings}"
     )
 
 

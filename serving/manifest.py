@@ -374,7 +374,8 @@ class Manifest:
         metrics: metrics of the test split, such as `accuracy`; may be empty.
         config: training configuration, with the keys of `config.toml`; empty for a third-party
             model.
-        data: source, SHA-256 and split sizes of the training data; may be empty.
+        data: source, SHA-256 and split sizes of the training data, and `linear_samples` if the
+            linear model of `reference_scores` was trained on fewer; may be empty.
         calibration: calibration of the probabilities; None where none was fitted.
         reject_option: threshold for uncertain predictions; None where all are accepted.
         baseline: frequency of each class; None where no test samples were available.

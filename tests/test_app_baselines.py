@@ -17,6 +17,7 @@ from app.data.splits import Splits, split_dataset
 from app.evaluation.baselines import (
     baseline_scorers,
     describe_shortfalls,
+    linear_train,
     measure_lead,
     unclear_leads,
 )
@@ -57,6 +58,19 @@ def baseline_scores(data, splits):
     """Metrics of the baselines on the test split, by name."""
     scorers = baseline_scorers(data, splits)
     return {name: scorer(np.ones(len(splits.test))) for name, scorer in scorers.items()}
+
+
+def test_the_linear_model_is_trained_on_at_most_five_million_cells():
+    columns = tuple(map(str, range(1000)))
+    for rows, outputs, used in ((6000, 2, 5000), (4000, 2, 4000), (1500, 9, 1000)):
+        data = Dataset(
+            source="drawn",
+            inputs=np.zeros((1, 1000), "f4"),
+            targets=np.arange(rows) % outputs,
+            labels=tuple(map(str, range(outputs))),
+            columns=columns,
+        )
+        assert len(linear_train(data, np.arange(rows))) == used
 
 
 def test_the_constant_predicts_how_common_each_class_is():

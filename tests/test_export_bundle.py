@@ -415,6 +415,11 @@ def test_small_numbers_of_a_card_are_not_rounded_to_0(raw_bundle, tmp_path):
     found = front["model-index"][0]["results"][0]["metrics"]
     assert [metric["value"] for metric in found] == pytest.approx([3e-8, 1234570, 0.25])
     assert "| 0.000010 |" in card
+    data = {**manifest.data, "linear_samples": 5000}
+    write_model_card(replace(manifest, data=data), [], tmp_path)
+    told = "The linear model was trained on 5,000 of its samples."
+    assert told in (tmp_path / "README.md").read_text()
+    assert told not in card
     one = replace(manifest, task="regression", labels=("price",), metrics={})
     write_model_card(one, [], tmp_path)
     assert "parameters for a value: price.\n" in (tmp_path / "README.md").read_text()

@@ -332,6 +332,12 @@ def _importance(evaluation: dict[str, Any]) -> Importance | None:
     return Importance(found["score"], f"{found['samples']:,} samples of the test split", columns)
 
 
+def _linear_samples(evaluation: dict[str, Any], train: int) -> dict[str, int]:
+    """Return how many samples the linear model was trained on, if they were not all."""
+    count = evaluation.get("linear_samples", train)
+    return {"linear_samples": count} if count < train else {}
+
+
 def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> ModelFacts:
     evaluation = read_evaluation(run.folder)
     return ModelFacts(
@@ -353,6 +359,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
             "source": bare_source(run.config.data),
             "sha256": run.data["sha256"],
             "samples": run.data["samples"],
+            **_linear_samples(evaluation, run.data["samples"]["train"]),
         },
         figures=sorted((run.folder / "figures").glob("*.png")),
     )

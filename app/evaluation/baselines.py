@@ -156,12 +156,17 @@ def _describe_chance(lead: Estimate) -> str:
     return f"; the difference may be chance, since its 95% interval is {interval}"
 
 
-def _linear_predictions(dataset: Dataset, splits: Splits) -> np.ndarray:
-    """Return the predictions of the linear model for the test split, `(samples, outputs)`."""
+def linear_train(dataset: Dataset, train: np.ndarray) -> np.ndarray:
+    """Return the indices of the training samples that the linear model is trained on."""
     columns = len(dataset.columns) + len(dataset.string_columns)
     outputs = len(dataset.labels) if dataset.positive is None else 1
     most = max(_MIN_TRAIN, _MAX_CELLS // (columns * outputs))
-    train = splits.train[some(len(splits.train), most)]
+    return np.asarray(train[some(len(train), most)])
+
+
+def _linear_predictions(dataset: Dataset, splits: Splits) -> np.ndarray:
+    """Return the predictions of the linear model for the test split, `(samples, outputs)`."""
+    train = linear_train(dataset, splits.train)
     model = _encoder(len(dataset.columns), len(dataset.string_columns))
     rows, tested = (_table(dataset, indices) for indices in (train, splits.test))
     return _fit_and_predict(dataset, train, model.fit_transform(rows), model.transform(tested))

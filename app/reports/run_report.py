@@ -136,6 +136,7 @@ def write_report(
             for name, title in _BASELINES.items()
             if name in evaluation.get("baselines", {})
         },
+        linear_samples=evaluation.get("linear_samples"),
         warnings=evaluation.get("warnings", ()),
         hints=evaluation.get("hints", ()),
         positive=evaluation.get("positive"),

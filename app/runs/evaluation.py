@@ -13,6 +13,7 @@ from app.errors import ConfigError
 from app.evaluation.baselines import (
     baseline_scorers,
     describe_shortfalls,
+    linear_train,
     measure_lead,
     unclear_leads,
 )
@@ -93,10 +94,10 @@ def evaluate(
     Returns:
         `baselines`, see `app.evaluation.baselines`; `shortfalls`, how many of the warnings are
         about them; `unclear_leads`, by how much the model leads over those to which the difference
-        may be chance, by `plain_score`; lines of text, `warnings` and `hints`; for
-        classes and labels `classes` and `thresholds`; for classes `confusions`; `positive`, the
-        positive one of two classes; for values `error_quantiles`, `errors_by_decile` and
-        `intervals`; for rows `importance` and
+        may be chance, by `plain_score`; lines of text, `warnings` and `hints`; for classes and
+        labels `classes` and `thresholds`; for classes `confusions`; `positive`, the positive one of
+        two classes; for values `error_quantiles`, `errors_by_decile` and `intervals`; for rows
+        `linear_samples`, how many the linear model was trained on, `importance` and
         `partial_dependence`; for images `probes`. What does not apply is left out.
     """
     validation, test = predictions.by_split["validation"], predictions.by_split["test"]
@@ -139,6 +140,7 @@ def evaluate(
     )
     found |= {"warnings": warnings, "hints": list(filter(None, hints))}
     if dataset.kind == "rows":
+        found["linear_samples"] = len(linear_train(dataset, splits.train))
         importance = permutation_importance(model, dataset, splits.test, scores, thresholds)
         names = [column["name"] for column in importance["columns"]]
         dependence = partial_dependence(model, dataset, splits.test, names)
