@@ -215,6 +215,15 @@ def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
     assert not (tmp_path / "none.png").exists()
 
 
+def test_dependence_on_columns_says_if_it_shows_some_classes_only(tmp_path):
+    predictions = random.random((3, 6))
+    for count in (5, 6):
+        rows = [{"name": "x", "values": [1.0, 2.0, 3.0], "predictions": predictions[:, :count]}]
+        data = dataset(labels=tuple("abcdef"[:count]))
+        draw_dependence(rows, data, tmp_path / f"{count}.png")
+    assert (picture(tmp_path / "5.png") != picture(tmp_path / "6.png")).any()
+
+
 def test_dependence_of_several_values_does_not_depend_on_their_units(tmp_path):
     data = dataset("regression", ("length", "weight"))
     predictions = random.random((3, 2))

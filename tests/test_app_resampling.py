@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
@@ -163,6 +165,16 @@ def test_intervals_of_proportions_are_those_of_wilson():
         wanted = binomtest(found, count).proportion_ci(0.95, method="wilson")
         estimate = wilson_estimate(found, count)
         assert (estimate.low, estimate.high) == pytest.approx((wanted.low, wanted.high))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_a_paired_difference_of_proportions_lies_in_its_interval(gained, lost, same):
+    first = np.repeat([False, True, True], [gained, lost, same + 1])
+    second = np.repeat([True, False, True], [gained, lost, same + 1])
+    found = paired_difference(first, second)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    everywhere = paired_difference(np.zeros(gained + 1), np.ones(gained + 1))
+    assert (everywhere.value, everywhere.high) == (1, 1)
 
 
 def test_paired_answers_are_compared_with_mcnemars_exact_test():

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.data.datasets import Dataset
+from serving.manifest import TASKS
 from serving.written_numbers import metric_name
 
 from .plotting import (
@@ -77,6 +78,10 @@ def draw_dependence(dependence: Sequence[dict[str, Any]], dataset: Dataset, path
             curves = _curves(np.asarray(column["predictions"])[:, shown], dataset, shown)
             _draw_column(axes, column, curves, names)
             axes.set_title(title, fontsize=10)
+        if dataset.positive is None and len(dataset.labels) > len(shown):
+            kind = TASKS[dataset.task]
+            title = f"the first {len(shown)} of {len(dataset.labels):,} {kind}"
+            figure.suptitle(title, fontsize=10)
         figure.supylabel(_what(dataset, shown), fontsize=10)
         if len(shown) > 1:
             legend = panels[0].get_legend_handles_labels()

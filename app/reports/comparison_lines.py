@@ -110,7 +110,7 @@ def describe_mcnemar(found: dict[str, Any]) -> str:
     if not found["only_first_right"] + found["only_second_right"]:
         return "both are right about the same samples"
     p_value = found["p_value"]
-    verdict = "not due to chance" if p_value < _LEVEL else "which may be chance"
+    verdict = "unlikely to be chance" if p_value < _LEVEL else "which may be chance"
     shown = f"{p_value:.3f}" if p_value >= 0.001 else f"{p_value:.1e}"
     return (
         f"only the first is right {counted(found['only_first_right'], 'time')}, only the second "
