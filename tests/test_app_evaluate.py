@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -397,6 +398,30 @@ def test_an_export_compares_on_samples_that_are_new_to_both_versions(
     assert found["measured_on"] == (
         f"{new}the 30 samples of the test split{new and ' that are new to both versions'}"
     )
+
+
+@pytest.mark.parametrize("key", ["columns", "labels"])
+def test_an_export_reads_its_samples_as_the_version_before_does(key, row_bundle, tmp_path):
+    """A version with the same graph, but with columns or classes in another order, differs."""
+    manifest = read_manifest(row_bundle)
+    others = getattr(manifest, key)[::-1]
+    first = changed_copy(row_bundle, tmp_path / "softmax" / "1", **{key: others})
+    graph = onnx.load(first / "model.onnx")
+    onnx.helper.set_model_props(
+        graph,
+        {p.key: p.value for p in graph.metadata_props} | {key: json.dumps(others)},
+    )
+    onnx.save(graph, first / "model.onnx")
+    write_checksums(first)
+    second = changed_copy(row_bundle, tmp_path / "softmax" / "2", version=2)
+    dataset = read_labeled("iris", manifest, reading_of(manifest, {}))
+    splits = split_dataset(dataset, 0)
+    found = compare_with_previous(
+        second, KnownSamples(dataset, "iris", splits.test, splits.describe("test"))
+    )
+    scores = found["scores"]["accuracy"]
+    assert scores["second"]["value"] > 0.8 > scores["first"]["value"]
+    assert found["agreement"]["value"] < 0.8
 
 
 def test_data_that_has_grown_since_a_training_is_told(row_bundle, tmp_path, run):

@@ -140,9 +140,18 @@ def compare_with_previous(folder: Path, known: KnownSamples | None = None) -> di
             samples = _golden_samples(predictors, paths)
         else:
             indices, measured_on = _new_to_both(known, predictors[0].manifest)
-            datasets = [known.dataset] * 2
+            datasets = [_read_before(known, *(p.manifest for p in predictors)), known.dataset]
             samples = _dataset_samples(predictors, datasets, indices, measured_on)
         return _compared(predictors, paths, samples, _FEW_RESAMPLES).facts
+
+
+def _read_before(known: KnownSamples, previous: Manifest, current: Manifest) -> Dataset:
+    """Return the known samples as the version before reads them, such as columns in its order."""
+    if not _reads_otherwise(previous, current):
+        return known.dataset
+    dataset = read_labeled(known.source, previous, reading_of(previous, {}))
+    _require_same_samples(dataset, known.dataset, known.source)
+    return dataset
 
 
 def _new_to_both(known: KnownSamples, previous: Manifest) -> tuple[np.ndarray, str]:
@@ -300,13 +309,17 @@ def _labeled_samples(
         # the labels of the first model, whose order counts
         reading = reading_of(manifests[0], given)
         datasets[1] = read_labeled(source, manifests[1], reading)
-    if len(first.targets) != len(datasets[1].targets):
-        raise DataError(
-            f"Both models must be able to read the same samples of {source}. Received: "
-            f"{len(first.targets):,} and {len(datasets[1].targets):,}."
-        )
+    _require_same_samples(first, datasets[1], source)
     indices, measured_on = choose_measured(first, source, manifests)
     return _dataset_samples(predictors, datasets, indices, measured_on)
+
+
+def _require_same_samples(first: Dataset, second: Dataset, source: str) -> None:
+    if len(first.targets) != len(second.targets):
+        raise DataError(
+            f"Both models must be able to read the same samples of {source}. Received: "
+            f"{len(first.targets):,} and {len(second.targets):,}."
+        )
 
 
 def _dataset_samples(
