@@ -112,10 +112,13 @@ def _summary(manifest: Manifest) -> str:
     return f"A {kind} model of {manifest.parameters:,} parameters{purpose}.\n{measured}"
 
 
+def _metric(manifest: Manifest, name: str) -> str:
+    return metric_name(name, manifest.positive and _plain(manifest.positive))
+
+
 def _measured_metric(manifest: Manifest, name: str) -> str:
     """Return a metric with its interval, such as `accuracy 97.3% (96.9% to 97.6%)`."""
-    title = metric_name(name, manifest.positive)
-    text = f"{title} {write_score(name, manifest.metrics[name])}"
+    text = f"{_metric(manifest, name)} {write_score(name, manifest.metrics[name])}"
     found = manifest.metric_intervals.get(name)
     if found is None:
         return text
@@ -144,7 +147,7 @@ def _comparison(manifest: Manifest) -> str:
     heads = ("metric", "this model", *(names.get(name, name) for name in others))
     rows = [
         (
-            metric_name(name, manifest.positive),
+            _metric(manifest, name),
             *(_score(s, name) for s in (manifest.metrics, *others.values())),
         )
         for name in manifest.metrics

@@ -420,6 +420,9 @@ def test_small_numbers_of_a_card_are_not_rounded_to_0(raw_bundle, tmp_path):
     told = "The linear model was trained on 5,000 of its samples."
     assert told in (tmp_path / "README.md").read_text()
     assert told not in card
+    named = replace(manifest, metrics={"average_precision": 0.5}, positive="_b_")
+    write_model_card(replace(named, metric_intervals={}), [], tmp_path)
+    assert r": average precision of \_b\_ 0.500." in (tmp_path / "README.md").read_text()
     one = replace(manifest, task="regression", labels=("price",), metrics={})
     write_model_card(one, [], tmp_path)
     assert "parameters for a value: price.\n" in (tmp_path / "README.md").read_text()
