@@ -316,12 +316,12 @@ def _confidence(manifest: Manifest) -> str:
         text += _calibration(manifest, manifest.calibration)
     if manifest.reject_option is not None:
         option = manifest.reject_option
-        right = "none" if option.accuracy is None else write_percent(option.accuracy)
+        right = "none" if option.accuracy is None else f"{option.accuracy:.2%}"
         text += (
             f"\nPredictions with a probability of {write_probability(option.threshold)} or more "
             f"are accepted. The threshold was chosen on {option.chosen_on} for an accuracy of "
-            f"{write_percent(option.target_accuracy)}. On {option.measured_on} it accepts "
-            f"{write_percent(option.coverage)} of the predictions, of which {right} are right.\n"
+            f"{option.target_accuracy:.2%}. On {option.measured_on} it accepts "
+            f"{option.coverage:.2%} of the predictions, of which {right} are right.\n"
         )
     text += _thresholds(manifest) + _intervals(manifest)
     return f"## Confidence\n\n{text}" if text else ""

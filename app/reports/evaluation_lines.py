@@ -108,11 +108,10 @@ def describe_calibration(found: dict[str, float]) -> str:
 
 def describe_accepted(found: dict[str, Any]) -> str:
     """Return what a reject option does on the data, in one line."""
-    right = found["accuracy"]
-    accuracy = "" if right is None else f", with accuracy {write_percent(right)}"
+    accuracy = "" if found["accuracy"] is None else f", with accuracy {found['accuracy']:.2%}"
     return (
         f"predictions below probability {write_probability(found['threshold'])}; "
-        f"{write_percent(found['coverage'])} is accepted{accuracy}"
+        f"{found['coverage']:.2%} is accepted{accuracy}"
     )
 
 
