@@ -1,6 +1,7 @@
 """Writes numbers and scores as people do: 35,212 rather than 3.52e+04, 97.3% for an accuracy."""
 
 import math
+from collections.abc import Sequence
 
 _NAMES = {
     "f1_macro": "macro F1",
@@ -46,6 +47,21 @@ def write_number(value: float, digits: int = 4) -> str:
     decimals = digits - 1 - math.floor(math.log10(size)) if value else 0
     text = f"{value:z.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def write_numbers(values: Sequence[float]) -> list[str]:
+    """Return numbers that belong together, with more digits if they differ by little.
+
+    Examples:
+        >>> write_numbers([350000.25, 500001.0]), write_numbers([2005.25, 2006.5])
+        (['350,000', '500,001'], ['2,005.25', '2,006.50'])
+    """
+    largest = max(map(abs, values), default=0.0)
+    spread = max(values, default=0.0) - min(values, default=0.0)
+    if not 0 < spread < largest / 100 or spread <= _SMALLEST or largest >= _LARGEST:
+        return [write_number(value) for value in values]
+    decimals = max(2 - math.floor(math.log10(spread)), 0)
+    return [f"{value:z,.{decimals}f}" for value in values]
 
 
 def write_probability(value: float) -> str:

@@ -125,6 +125,19 @@ def test_values_are_told_in_their_unit_the_lower_the_better():
     ]
 
 
+def test_a_range_of_predictions_has_digits_that_tell_its_ends_apart():
+    deciles = [
+        {"from": 2005.25, "to": 2006.0, "mae": 0.5},
+        {"from": 2006.0, "to": 2007.5, "mae": 1},
+    ]
+    evaluation = {
+        "error_quantiles": {"year": {"half": 0.5, "nine_of_ten": 1.0}},
+        "errors_by_decile": {"year": deciles},
+    }
+    found = summarize("x.csv", (), facts("regression", ["year"]), {"mae": 1.0}, evaluation)
+    assert "it predicts 2,006.00 to 2,007.50: by 1 on average." in found.mistakes[1]
+
+
 def test_labels_are_told_with_what_is_missed():
     classes = [
         {"name": "pets", "samples": 103, "precision": 0.0, "recall": 0.0, "f1": 0.0},

@@ -9,7 +9,13 @@ import numpy as np
 from app.data.datasets import Dataset
 from app.system.atomic_files import atomic_write
 from serving.manifest import TASKS, Manifest
-from serving.written_numbers import metric_name, write_number, write_percent, write_score
+from serving.written_numbers import (
+    metric_name,
+    write_number,
+    write_numbers,
+    write_percent,
+    write_score,
+)
 
 from .captions import CAPTIONS
 from .class_lines import write_class_scores
@@ -66,6 +72,7 @@ def write_evaluation_page(
         metric_name=metric_name,
         write_class_scores=write_class_scores,
         write_number=write_number,
+        write_numbers=write_numbers,
         write_percent=write_percent,
         write_score=write_score,
     )

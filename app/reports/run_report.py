@@ -12,7 +12,13 @@ from app.evaluation.probes import NEIGHBORS
 from serving.decisions import describe_thresholds
 from serving.errors import counted
 from serving.manifest import TASKS, Thresholds
-from serving.written_numbers import metric_name, write_number, write_percent, write_score
+from serving.written_numbers import (
+    metric_name,
+    write_number,
+    write_numbers,
+    write_percent,
+    write_score,
+)
 
 from .captions import CAPTIONS
 from .class_lines import SHOWN_CLASSES, write_class_scores
@@ -146,6 +152,7 @@ def write_report(
         counted=counted,
         write_class_scores=write_class_scores,
         write_number=write_number,
+        write_numbers=write_numbers,
         write_percent=write_percent,
         write_score=write_score,
         summary=summarize(source, config.reading.target, data, metrics["test"], evaluation),

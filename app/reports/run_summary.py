@@ -7,7 +7,13 @@ from typing import Any
 from app.evaluation.estimates import proportion_estimate
 from app.evaluation.metrics import plain_score
 from serving.errors import counted
-from serving.written_numbers import metric_name, write_number, write_percent, write_score
+from serving.written_numbers import (
+    metric_name,
+    write_number,
+    write_numbers,
+    write_percent,
+    write_score,
+)
 
 _MEANINGS = {
     "accuracy": "right answers",
@@ -198,10 +204,12 @@ def _errors(label: str, found: dict[str, float], deciles: Sequence[dict[str, Any
     half, most = write_number(found["half"]), write_number(found["nine_of_ten"])
     lines = [f"Half of the predictions of {label} are off by {half} or more, one in ten by {most}."]
     if deciles:
-        worst = max(deciles, key=lambda row: float(row["mae"]))
-        low, high = write_number(worst["from"]), write_number(worst["to"])
+        errors = [float(row["mae"]) for row in deciles]
+        worst = errors.index(max(errors))
+        ends = write_numbers([row[key] for key in ("from", "to") for row in deciles])
+        low, high = ends[worst], ends[worst + len(deciles)]
         lines.append(
-            f"It errs most where it predicts {low} to {high}: by {write_number(worst['mae'])} on "
+            f"It errs most where it predicts {low} to {high}: by {write_number(errors[worst])} on "
             "average."
         )
     return lines
