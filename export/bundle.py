@@ -513,6 +513,7 @@ def _manifest(
         quantization=inference.quantization,
         training_cells=facts.training_cells,
         target_units=facts.target_units,
+        positive=facts.positive,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from serving.bundle import BROWSER_PROOF, CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
@@ -13,6 +14,7 @@ from serving.written_numbers import (
     metric_name,
     write_number,
     write_percent,
+    write_probability,
     write_score,
 )
 
@@ -68,7 +70,7 @@ def _results(manifest: Manifest, task: str | None) -> str:
         return ""
     source = _quoted(manifest.data["source"])
     metrics = "".join(
-        f"    - type: {name}\n      value: {value:.6f}\n"
+        f"    - type: {name}\n      value: {_plain_number(value)}\n"
         for name, value in manifest.metrics.items()
     )
     return (
@@ -76,6 +78,11 @@ def _results(manifest: Manifest, task: str | None) -> str:
         f"    dataset:\n      name: {source}\n      type: {source}\n      split: test\n"
         f"    metrics:\n{metrics}"
     )
+
+
+def _plain_number(value: float) -> str:
+    """Return a number without an exponent, which YAML 1.1 would take for a text."""
+    return f"{Decimal(f'{value:.6g}'):f}"
 
 
 def _task(manifest: Manifest) -> str | None:
@@ -95,9 +102,9 @@ def _summary(manifest: Manifest) -> str:
     metrics = ", ".join(_measured_metric(manifest, name) for name in manifest.metrics)
     units = {label: f"{label} in {unit}" for label, unit in manifest.target_units.items()}
     labels = _names(units.get(label, label) for label in manifest.labels)
-    purpose = (
-        f" for {len(manifest.labels)} {TASKS[manifest.task]}: {labels}" if manifest.labels else ""
-    )
+    kind, count = TASKS[manifest.task], len(manifest.labels)
+    what = f"a {kind.removesuffix('s')}" if count == 1 else f"{count} {kind}"
+    purpose = f" for {what}: {labels}" if count else ""
     measured = (
         f"\nMeasured on {manifest.measured_on}: {metrics}.{_methods(manifest)}\n" if metrics else ""
     )
@@ -105,9 +112,13 @@ def _summary(manifest: Manifest) -> str:
     return f"A {kind} model of {manifest.parameters:,} parameters{purpose}.\n{measured}"
 
 
+def _metric(manifest: Manifest, name: str) -> str:
+    return metric_name(name, manifest.positive and _plain(manifest.positive))
+
+
 def _measured_metric(manifest: Manifest, name: str) -> str:
     """Return a metric with its interval, such as `accuracy 97.3% (96.9% to 97.6%)`."""
-    text = f"{metric_name(name)} {write_score(name, manifest.metrics[name])}"
+    text = f"{_metric(manifest, name)} {write_score(name, manifest.metrics[name])}"
     found = manifest.metric_intervals.get(name)
     if found is None:
         return text
@@ -135,12 +146,17 @@ def _comparison(manifest: Manifest) -> str:
     names = {"constant": "a constant", "linear": "a linear model"}
     heads = ("metric", "this model", *(names.get(name, name) for name in others))
     rows = [
-        (metric_name(name), *(_score(s, name) for s in (manifest.metrics, *others.values())))
+        (
+            _metric(manifest, name),
+            *(_score(s, name) for s in (manifest.metrics, *others.values())),
+        )
         for name in manifest.metrics
     ]
+    few = manifest.data.get("linear_samples")
+    fewer = f" The linear model was trained on {few:,} of its samples." if few else ""
     return (
         "## Comparison\n\nSimple models were trained on the same split and measured on the same "
-        f"samples.\n\n{_table(heads, rows)}{warnings}"
+        f"samples.{fewer}\n\n{_table(heads, rows)}{warnings}"
     )
 
 
@@ -302,8 +318,8 @@ def _confidence(manifest: Manifest) -> str:
         option = manifest.reject_option
         right = "none" if option.accuracy is None else f"{option.accuracy:.2%}"
         text += (
-            f"\nPredictions with a probability of {option.threshold:.4f} or more are accepted. The "
-            f"threshold was chosen on {option.chosen_on} for an accuracy of "
+            f"\nPredictions with a probability of {write_probability(option.threshold)} or more "
+            f"are accepted. The threshold was chosen on {option.chosen_on} for an accuracy of "
             f"{option.target_accuracy:.2%}. On {option.measured_on} it accepts "
             f"{option.coverage:.2%} of the predictions, of which {right} are right.\n"
         )
@@ -343,7 +359,12 @@ def _thresholds(manifest: Manifest) -> str:
     if found is None:
         return ""
     rows = [
-        (_plain(label), f"{threshold:.4f}", write_percent(precision), write_percent(recall))
+        (
+            _plain(label),
+            write_probability(threshold),
+            write_percent(precision),
+            write_percent(recall),
+        )
         for label, threshold, precision, recall in zip(
             manifest.labels, found.values, found.precision, found.recall, strict=True
         )

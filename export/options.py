@@ -51,6 +51,7 @@ class ModelFacts:
         baseline: How often each class is predicted.
         thresholds: The probabilities from which on classes or labels are predicted.
         intervals: Intervals around predicted values.
+        positive: The one of two classes that average precision and thresholds are about.
         target_units: The unit of values that had one in the data, by label.
         reference_scores: Metrics of simple models on the test split, by the name of the model.
         importance: Importance of the columns.
@@ -80,6 +81,7 @@ class ModelFacts:
     baseline: Baseline | None = None
     thresholds: Thresholds | None = None
     intervals: Intervals | None = None
+    positive: str | None = None
     reference_scores: dict[str, dict[str, float]] = field(default_factory=dict)
     target_units: dict[str, str] = field(default_factory=dict)
     importance: Importance | None = None

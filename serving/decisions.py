@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .manifest import Intervals, Manifest, Thresholds
-from .written_numbers import write_percent
+from .written_numbers import write_percent, write_probability
 
 # The rule that gives classes the weights of their training.
 WEIGHTED = "class_weight=balanced"
@@ -49,36 +49,35 @@ def thresholds_of(manifest: Manifest) -> tuple[float, ...] | None:
 
 
 def describe_thresholds(
-    thresholds: Thresholds, labels: Sequence[str], has_scores: bool = True
+    thresholds: Thresholds, labels: Sequence[str], where: str | None = "on the test split"
 ) -> list[str]:
     """Return a line for each threshold, without which a label of a low probability looks wrong.
 
     Args:
         thresholds: thresholds of the model.
         labels: name of each class or label.
-        has_scores: whether to say what each reaches on the test split.
+        where: what the precision and recall of each were measured on; None leaves them out.
     """
     is_weighted = thresholds.rule == WEIGHTED
     if is_weighted and thresholds.positive is None:
         every = (thresholds.precision, thresholds.recall)
         precision, recall = (write_percent(sum(scores) / len(labels)) for scores in every)
         reached = (
-            f": precision {precision}, recall {recall}, averaged over {len(labels)} classes on the "
-            "test split"
+            f": precision {precision}, recall {recall}, averaged over {len(labels)} classes {where}"
         )
         return [
             "the class is predicted whose probability is largest relative to its fraction of the "
-            f"training split ({WEIGHTED}){reached if has_scores else ''}"
+            f"training split ({WEIGHTED}){reached if where else ''}"
         ]
     rule = thresholds.rule if is_weighted else f"threshold={thresholds.rule}"
     scores = zip(thresholds.precision, thresholds.recall, strict=True)
     told = [
-        f": precision {write_percent(precision)}, recall {write_percent(recall)} on the test split"
+        f": precision {write_percent(precision)}, recall {write_percent(recall)} {where}"
         for precision, recall in scores
     ]
     return [
-        f'"{label}" is predicted from a probability of {value:z.4f} on ({rule})'
-        f"{reach if has_scores else ''}"
+        f'"{label}" is predicted from a probability of {write_probability(value)} on ({rule})'
+        f"{reach if where else ''}"
         for label, value, reach in zip(labels, thresholds.values, told, strict=True)
         if thresholds.positive in (label, None)
     ]

@@ -374,7 +374,8 @@ class Manifest:
         metrics: metrics of the test split, such as `accuracy`; may be empty.
         config: training configuration, with the keys of `config.toml`; empty for a third-party
             model.
-        data: source, SHA-256 and split sizes of the training data; may be empty.
+        data: source, SHA-256 and split sizes of the training data, and `linear_samples` if the
+            linear model of `reference_scores` was trained on fewer; may be empty.
         calibration: calibration of the probabilities; None where none was fitted.
         reject_option: threshold for uncertain predictions; None where all are accepted.
         baseline: frequency of each class; None where no test samples were available.
@@ -402,6 +403,8 @@ class Manifest:
             rounds coarsely; None otherwise.
         target_units: the unit of values that had one in training, by label; empty in bundles of
             earlier versions.
+        positive: the one of two classes that `average_precision` and thresholds are about; None
+            for other targets, where no data was measured, and in bundles of earlier versions.
     """
 
     format_version: int
@@ -442,6 +445,7 @@ class Manifest:
     quantization: str | None = None
     training_cells: TrainingCells | None = None
     target_units: dict[str, str] = field(default_factory=dict)
+    positive: str | None = None
 
     @property
     def batch_size(self) -> int | None:

@@ -1,6 +1,7 @@
 """Writes numbers and scores as people do: 35,212 rather than 3.52e+04, 97.3% for an accuracy."""
 
 import math
+from collections.abc import Sequence
 
 _NAMES = {
     "f1_macro": "macro F1",
@@ -20,9 +21,15 @@ _SMALLEST, _LARGEST = 1e-6, 1e15
 _ROUNDING = 1e-6
 
 
-def metric_name(metric: str) -> str:
-    """Return the name of a metric for people, such as `macro F1` for `f1_macro`."""
-    return _NAMES.get(metric, metric.replace("_", " "))
+def metric_name(metric: str, positive: str | None = None) -> str:
+    """Return the name of a metric for people, such as `macro F1` for `f1_macro`.
+
+    Args:
+        metric: its name.
+        positive: the positive one of two classes, on which average precision depends.
+    """
+    name = _NAMES.get(metric, metric.replace("_", " "))
+    return f"{name} of {positive}" if positive and metric == "average_precision" else name
 
 
 def write_number(value: float, digits: int = 4) -> str:
@@ -38,8 +45,35 @@ def write_number(value: float, digits: int = 4) -> str:
     if size >= 1000:
         return f"{value:,.0f}"
     decimals = digits - 1 - math.floor(math.log10(size)) if value else 0
-    text = f"{value:.{decimals}f}"
+    text = f"{value:z.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def write_numbers(values: Sequence[float]) -> list[str]:
+    """Return numbers that belong together, with more digits if they differ by little.
+
+    Examples:
+        >>> write_numbers([350000.25, 500001.0]), write_numbers([2005.25, 2006.5])
+        (['350,000', '500,001'], ['2,005.25', '2,006.50'])
+    """
+    largest = max(map(abs, values), default=0.0)
+    spread = max(values, default=0.0) - min(values, default=0.0)
+    if not 0 < spread < largest / 100 or spread <= _SMALLEST or largest >= _LARGEST:
+        return [write_number(value) for value in values]
+    decimals = max(2 - math.floor(math.log10(spread)), 0)
+    return [f"{value:z,.{decimals}f}" for value in values]
+
+
+def write_probability(value: float) -> str:
+    """Return a probability with four decimals, or with more of them close to 0 and 1.
+
+    Examples:
+        >>> write_probability(0.25), write_probability(0.000012), write_probability(0.99996)
+        ('0.2500', '0.000012', '0.999960')
+    """
+    rest = min(value, 1 - value)
+    decimals = max(4, 1 + math.ceil(-math.log10(rest))) if rest > 0 else 4
+    return f"{value:z.{decimals}f}"
 
 
 def write_percent(fraction: float) -> str:

@@ -14,8 +14,14 @@ from sklearn.preprocessing import StandardScaler
 from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation.baselines import baseline_scorers, describe_shortfalls, measure_lead
-from app.evaluation.imbalance import suggest_for_rare_class
+from app.evaluation.baselines import (
+    baseline_scorers,
+    describe_shortfalls,
+    linear_train,
+    measure_lead,
+    unclear_leads,
+)
+from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.intervals import errors_by_decile, fit_half_widths, fit_intervals
 from app.evaluation.metrics import make_scorer, measure
 
@@ -51,6 +57,19 @@ def baseline_scores(data, splits):
     """Metrics of the baselines on the test split, by name."""
     scorers = baseline_scorers(data, splits)
     return {name: scorer(np.ones(len(splits.test))) for name, scorer in scorers.items()}
+
+
+def test_the_linear_model_is_trained_on_at_most_five_million_cells():
+    columns = tuple(map(str, range(1000)))
+    for rows, outputs, used in ((6000, 2, 5000), (4000, 2, 4000), (1500, 9, 1000)):
+        data = Dataset(
+            source="drawn",
+            inputs=np.zeros((1, 1000), "f4"),
+            targets=np.arange(rows) % outputs,
+            labels=tuple(map(str, range(outputs))),
+            columns=columns,
+        )
+        assert len(linear_train(data, np.arange(rows))) == used
 
 
 def test_the_constant_predicts_how_common_each_class_is():
@@ -205,6 +224,21 @@ def test_an_interval_that_ends_at_0_contains_it():
     )
 
 
+@pytest.mark.parametrize("metric", ["mae", "accuracy"])
+def test_a_lead_by_the_shown_score_is_unclear_only_if_it_may_be_chance(metric):
+    """Of 400 samples, a model is better for one, for some or for nearly all."""
+    task = "regression" if metric == "mae" else "multiclass"
+    targets = np.ones((400, 1), "float32") if task == "regression" else np.ones(400, np.int64)
+    others = {"mae": np.zeros((400, 1)), "accuracy": np.tile([0.9, 0.1], (400, 1))}[metric]
+    ones = {"mae": np.ones((400, 1)), "accuracy": np.tile([0.1, 0.9], (400, 1))}[metric]
+    baselines = {"constant": make_scorer(task, targets, others)}
+    plain = {name: scorer(np.ones(400)) for name, scorer in baselines.items()}
+    for better, unclear in ((1, {"constant"}), (20, set()), (390, set())):
+        model = make_scorer(task, targets, np.concatenate([ones[:better], others[better:]]))
+        scores, lead = model(np.ones(400)), measure_lead(model, baselines, 400, 1)
+        assert set(unclear_leads(metric, scores, plain, lead, 400)) == unclear
+
+
 def test_a_chosen_threshold_may_cost_accuracy():
     data, scores = table(share=0.2), {"roc_auc": 0.7, "accuracy": 0.6}
     baselines = {"constant": {"roc_auc": 0.5, "accuracy": 0.8}}
@@ -296,6 +330,20 @@ def test_for_a_rare_class_weights_and_a_threshold_are_suggested():
         '19 times the weight of those of "no"; --set threshold=f1 predicts it from a prob' in line
     )
     assert line.endswith("an F1 of 1.000 on the validation split instead of 0.000")
+
+
+def test_a_very_rare_class_is_not_said_to_have_no_samples():
+    targets = np.zeros(30_000, np.int64)
+    targets[:3] = 1
+    data = Dataset(
+        source="drawn", inputs=np.zeros((30_000, 1), "f4"), targets=targets, labels=("n", "y")
+    )
+    every = np.arange(30_000)
+    splits, config = Splits(every, every, every), TrainingConfig(class_weight="balanced")
+    hint = suggest_for_rare_class(TrainingConfig(), data, splits, np.eye(2)[targets])
+    assert hint.startswith('"y" has 0.01% of the training samples: ')
+    told = describe_weighted(config, data, splits, np.tile([0.9999, 0.0001], (30_000, 1)))
+    assert 'that of "y" is 0.0001 on average, where 0.0001 of the test samples have it' in told
 
 
 def test_what_the_settings_see_to_is_not_suggested():

@@ -277,11 +277,12 @@ def test_of_many_classes_the_largest_relative_to_its_threshold_is_predicted():
 def test_a_class_without_test_samples_has_no_scores():
     rows = class_scores(np.array([0, 0]), np.eye(2)[[0, 0]], ("cat", "dog"))
     (told,) = describe_classes(rows)
-    assert told == '"dog" has no test sample; "cat" precision 100%, recall 100%, F1 1.000'
+    assert told == '"cat" precision 100%, recall 100%, F1 1.000; "dog" has no sample'
 
 
 def test_of_many_classes_each_is_told_if_the_model_is_warned_about():
-    rows = [{"name": str(n), "precision": 0.5, "recall": 0.25, "f1": 0.3333} for n in range(20)]
+    scores = {"samples": 8, "precision": 0.5, "recall": 0.25, "f1": 0.3333}
+    rows = [{"name": str(n), **scores} for n in range(20)]
     assert describe_classes(rows) == []
     told = describe_classes(rows, has_warnings=True)
     assert told[0] == '"0" precision 50.0%, recall 25.0%, F1 0.333'

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,7 +24,11 @@ from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.data.targets import names_of_targets
 from app.errors import DataError
-from app.reports.evaluation_lines import describe_gaps
+from app.evaluation.comparison import Answers, compare_answers
+from app.evaluation.evaluations import calibration_of
+from app.evaluation.metrics import measure
+from app.reports.comparison_lines import comparison_lines
+from app.reports.evaluation_lines import describe_calibration, describe_gaps
 from serving import Predictor
 from serving.bundle import read_manifest
 from tests.checksums import write_checksums
@@ -116,6 +121,32 @@ def test_a_table_is_read_as_the_model_reads_it(row_bundle, tmp_path, run):
     assert again["scores"] == found["scores"]  # numbers are indices of labels that are none
 
 
+@pytest.mark.parametrize("key", ["positive", "thresholds"])
+def test_the_positive_class_is_that_of_the_bundle_whichever_is_rarer_here(
+    key, raw_bundle, tmp_path, run
+):
+    """Bundles of earlier versions state it with their thresholds only."""
+    (folder, table), found = raw_bundle, {}
+    for name in ("no", "yes"):
+        changes = {"positive": name}
+        if key == "thresholds":
+            halves = {"values": [0.5, 0.5], "precision": [1.0, 1.0], "recall": [1.0, 1.0]}
+            told = {"rule": "f1", "positive": name, "chosen_on": "", "measured_on": "", **halves}
+            changes = {"positive": None, "thresholds": told}
+        copy = changed_copy(folder, tmp_path / name, **changes)
+        manifest = read_manifest(copy)
+        dataset = read_labeled(str(table), manifest, reading_of(manifest, {}))
+        result = evaluated(run, copy, "--data", table)
+        assert result["positive"] == dataset.positive_label == name
+        found[name] = result["scores"]["average_precision"]["value"]
+    assert found["no"] != found["yes"]
+    status, output, _ = run("evaluate", copy, "--data", table)
+    assert status == 0
+    assert "average precision of yes:" in output
+    assert output.count("threshold:  ") == (key == "thresholds")
+    assert ('"yes" is predicted from a probability of 0.5000 on' in output) == (key == "thresholds")
+
+
 def test_a_column_that_the_model_does_not_need_may_hold_anything(row_bundle, tmp_path, run):
     table = csv.read_csv(write_flowers(tmp_path / "flowers.csv"))
     lists = pa.array([[1]] * len(table))
@@ -151,6 +182,42 @@ def test_a_class_without_samples_is_named_and_does_not_count(row_bundle, tmp_pat
     status, output, _ = run("evaluate", row_bundle, "--data", table, "--target", "flower")
     assert status == 0
     assert "no sample has virginica" in output
+
+
+def test_labels_without_samples_count_as_0_and_classes_do_not_count():
+    """As `f1_macro` is measured."""
+    targets = np.zeros((4, 2), np.float32)
+    targets[:2, 0] = 1
+    for task, truth, score, effect in (
+        ("multilabel", targets, 0.5, "y: macro F1 counts 0 for each, and"),
+        ("multiclass", np.zeros(4, int), 1, "y: macro F1 leaves out each that is not predicted"),
+    ):
+        probabilities = truth if task == "multilabel" else np.eye(2)[truth]
+        assert measure(task, truth, probabilities)["f1_macro"] == score
+        (line,) = describe_gaps({"lacking": ["y"], "task": task})
+        assert effect in line
+
+
+@pytest.mark.parametrize(
+    ("confidences", "right", "verdict"),
+    [
+        (
+            [0.95],
+            [0.85],
+            "; overconfident: the most probable answers have 95.0% on average, and 85",
+        ),
+        ([0.75], [0.85], "; underconfident: the most probable answers have 75.0% on average, and"),
+        ([0.95, 0.75], [0.85, 0.85], "overconfident at some probabilities and underconfident at"),
+        ([0.85], [0.85], "; no sign of more than that"),
+    ],
+)
+def test_a_model_is_called_over_or_underconfident_where_it_errs_to_one_side(
+    confidences, right, verdict
+):
+    first = np.repeat(confidences, 2000)
+    wrong = np.concatenate([np.arange(2000) >= 2000 * share for share in right])
+    found = calibration_of(wrong.astype(int), np.stack([first, 1 - first], axis=1))
+    assert verdict in describe_calibration(found)
 
 
 def test_images_in_folders_are_measured_even_if_classes_are_absent(bundle, images, tmp_path, run):
@@ -319,6 +386,10 @@ def test_a_comparison_names_what_changes(bundle, tmp_path, run):
     status, output, _ = run("compare", bundle, other, "--data", "digits8x8")
     assert status == 0
     assert "epochs: 3 → 5" in output
+    status, output, _ = run("evaluate", other, "--data", "digits8x8")
+    (line,) = (line for line in output.splitlines() if line.startswith("threshold:"))
+    assert "largest relative to its fraction of the training split" in line
+    assert line.endswith(" averaged over 10 classes on these samples")
 
 
 def versions_with_seeds(row_bundle, folder, first, second):
@@ -370,6 +441,30 @@ def test_without_a_test_split_that_of_the_training_is_measured_on(bundle, tmp_pa
         np.testing.assert_array_equal(chosen, trained.test)
     else:  # an earlier version split it off the validation samples too
         assert chosen.max() >= 60
+
+
+@pytest.mark.parametrize("key", ["columns", "labels"])
+def test_an_export_reads_its_samples_as_the_version_before_does(key, row_bundle, tmp_path):
+    """A version with the same graph, but with columns or classes in another order, differs."""
+    manifest = read_manifest(row_bundle)
+    others = getattr(manifest, key)[::-1]
+    first = changed_copy(row_bundle, tmp_path / "softmax" / "1", **{key: others})
+    graph = onnx.load(first / "model.onnx")
+    onnx.helper.set_model_props(
+        graph,
+        {p.key: p.value for p in graph.metadata_props} | {key: json.dumps(others)},
+    )
+    onnx.save(graph, first / "model.onnx")
+    write_checksums(first)
+    second = changed_copy(row_bundle, tmp_path / "softmax" / "2", version=2)
+    dataset = read_labeled("iris", manifest, reading_of(manifest, {}))
+    splits = split_dataset(dataset, 0)
+    found = compare_with_previous(
+        second, KnownSamples(dataset, "iris", splits.test, splits.describe("test"))
+    )
+    scores = found["scores"]["accuracy"]
+    assert scores["second"]["value"] > 0.8 > scores["first"]["value"]
+    assert found["agreement"]["value"] < 0.8
 
 
 def test_data_that_has_grown_since_a_training_is_told(row_bundle, tmp_path, run):
@@ -473,7 +568,6 @@ def test_labels_in_another_order_are_the_same_labels(row_bundle, tmp_path, run):
     manifest["labels"] = manifest["labels"][::-1]
     assert first.manifest.labels[0] == manifest["labels"][-1]
     from app.bundles.comparing import _in_order_of
-    from app.evaluation.comparison import Answers
     from serving.manifest import Manifest
 
     other = Manifest.from_json(json.dumps(manifest).encode())
@@ -488,6 +582,21 @@ def test_a_run_is_compared_as_the_bundle_that_it_would_become(bundle, mlp_run, r
     assert found["samples"] == 360
     assert found["agreement"]["value"] > 0.9  # the same settings, data and seed
     assert found["scores"]["accuracy"]["second"]["value"] > 0.8
+    assert [model["title"] for model in found["models"]] == [
+        "digits 1", f"run {mlp_run.folder.name}",
+    ]  # fmt: skip
+
+
+def test_all_kinds_of_change_are_counted_and_the_most_frequent_listed(bundle):
+    first, second = np.divmod(np.arange(100), 10)
+    manifest = read_manifest(bundle)
+    found = compare_answers(*(Answers(manifest, np.eye(10)[each]) for each in (first, second)))
+    assert (found["changed"], found["kinds"], len(found["changes"])) == (90, 90, 20)
+    for change in found["changes"]:
+        change["examples"] = []
+    model = {"title": "digits 1", "precision": "float32"}
+    facts = {"models": [model] * 2, "measured_on": "", "latency": {}, "settings": {}, **found}
+    assert "  and 84 more kinds of change" in comparison_lines(facts)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,15 @@ from conftest import BUNDLES
 
 from app.bundles.export_run import export_run
 from app.config import make_config
+from app.config.training_config import TrainingConfig
+from app.data.datasets import Dataset
+from app.data.splits import Splits
 from app.errors import ConfigError
+from app.evaluation.metrics import measure
+from app.reports.classification_figures import draw_confusion_matrix
+from app.reports.plotting import style
 from app.runs import train
+from app.runs.evaluation import Predictions, evaluate
 from app.runs.run_folder import read_evaluation
 from app.runs.train import load_run_data
 from export import ExportOptions
@@ -93,7 +100,8 @@ def test_the_threshold_travels_from_the_validation_split_to_the_labels(classes):
     run, bundle = classes
     predictor, dataset = Predictor.load(bundle), load_run_data(run.config)
     found = predictor.manifest.thresholds
-    assert (found.rule, found.positive) == ("recall=0.9", dataset.labels[dataset.positive])
+    assert (found.rule, found.positive) == ("recall=0.9", dataset.positive_label)
+    assert predictor.manifest.positive == dataset.positive_label
     for split in ("validation", "test"):
         indices = getattr(run.splits, split)
         prediction = predictor.predict(dataset.model_inputs(indices))
@@ -133,6 +141,26 @@ def test_an_export_may_choose_another_threshold(classes, tmp_path):
     assert sum(thresholds.values) == 1
     plain = export_run(run.folder, tmp_path, "plain", OPTIONS, threshold=0.5)
     assert Predictor.load(plain).manifest.thresholds is None
+
+
+def test_figures_of_a_bundle_show_its_decisions_and_not_those_of_the_run(classes, tmp_path):
+    run, _ = classes
+    bundle = export_run(run.folder, tmp_path, "plain", OPTIONS, threshold=0.5)
+    changed = {
+        path.stem
+        for path in (run.folder / "figures").iterdir()
+        if path.read_bytes() != (bundle / "figures" / path.name).read_bytes()
+    }
+    assert changed == {"confusion_matrix", "precision_recall", "reliability_diagram"}
+    dataset, test = load_run_data(run.config), run.splits.test
+    answers = Predictor.load(bundle).predict(dataset.model_inputs(test)).labels
+    decided = np.array([dataset.labels.index(label) for label in answers])
+    with style():
+        draw_confusion_matrix(
+            dataset.targets[test], decided, dataset.labels, tmp_path / "expected.png"
+        )
+    expected = (tmp_path / "expected.png").read_bytes()
+    assert (bundle / "figures" / "confusion_matrix.png").read_bytes() == expected
 
 
 def test_a_threshold_that_cannot_be_kept_is_refused_before_the_export(classes, values, tmp_path):
@@ -210,9 +238,34 @@ def test_the_terminal_shows_ranking_metrics_first_then_baselines(tmp_path, run):
     (folder,) = (tmp_path / "runs" / "features").iterdir()
     told = json.loads((folder / "evaluation.json").read_text())
     assert all(f"warning: {line}" in output for line in told["warnings"])
+    assert not any(line.endswith(".") for line in told["warnings"])  # the report adds it
     assert not (folder / "figures").exists()
     if "thresholds" not in told:  # no threshold had that precision
         assert "must be reachable on the validation split" in output
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_classes_and_labels_that_no_sample_of_a_split_has_are_named(task):
+    """A class of three samples may well be in training alone, as its own folders may have it."""
+    classes = np.resize([0, 1], 60)
+    classes[:3] = 2
+    targets = classes if task == "multiclass" else np.eye(3, dtype=np.float32)[classes]
+    data = Dataset(
+        source="drawn", inputs=np.zeros((60, 4, 4), np.uint8), targets=targets, task=task,
+        labels=("a", "b", "rare"),
+    )  # fmt: skip
+    for validation, told in ((40, ["test", "validation"]), (2, ["test"])):
+        splits = Splits(np.arange(40), np.arange(validation, 50), np.arange(50, 60))
+        found = {
+            name: np.full((len(getattr(splits, name)), 3), 1 / 3, np.float32)
+            for name in ("validation", "test")
+        }
+        scores = measure(task, targets[splits.test], found["test"])
+        predictions = Predictions(found, None, "", {})
+        warnings = evaluate(TrainingConfig(), data, splits, None, predictions, scores)["warnings"]
+        fix = f"add samples, or leave rare {'classes' if task == 'multiclass' else 'labels'} out"
+        expected = [f"no {split} sample has rare: {fix}" for split in told]
+        assert [line for line in warnings if line.startswith("no ")] == expected
 
 
 def test_a_threshold_for_three_classes_is_refused_before_training(tmp_path):

@@ -6,12 +6,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
 from app.config import make_config
 from app.data.datasets import Dataset
 from app.reports.column_figures import draw_dependence, draw_importance
 from app.reports.feature_projection import draw_projection
+from app.reports.plotting import short_names, write_ticks
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
 from app.reports.value_figures import draw_residuals
@@ -136,6 +140,50 @@ def test_epochs_of_smaller_images_are_marked_on_the_learning_curves(tmp_path):
     assert (pictures[0] != pictures[1]).any()
 
 
+@given(st.lists(st.text("ab \n", min_size=1, max_size=40), unique=True), st.integers(12, 20))
+def test_names_that_differ_are_shortened_differently(names, length):
+    lines = [" ".join(name.split()) for name in names]
+    found = short_names(names, length)
+    assert all(len(text) <= length for text in found)
+    assert len(set(found)) == len(set(lines))
+    assert all(text == line for text, line in zip(found, lines, strict=True) if len(line) <= length)
+
+
+def test_of_names_with_an_equal_beginning_the_end_is_shown():
+    names = ["petal length at the base (cm)", "petal length at the base (in)", "petal width"]
+    assert short_names(names) == ["petal leng…base (cm)", "petal leng…base (in)", "petal width"]
+    assert short_names(["a long name without another"]) == ["a long name without…"]
+    inside = [f"the middle of this {one} is in the middle" for one in ("x", "y")]
+    assert short_names(inside) == ["the middle of this…1", "the middle of this…2"]
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9))
+@example(2006.0, 1.0)
+@example(0.0, 1e-9)
+@example(0.5, 1e-8)
+@example(0.0, 1e20)
+def test_ticks_that_differ_are_written_differently(low, length):
+    axes = Figure(figsize=(4, 3)).subplots()
+    axes.set_xlim(low, low + length)
+    write_ticks(axes.xaxis)
+    ticks = axes.get_xticks()
+    texts = axes.xaxis.get_major_formatter().format_ticks(ticks)
+    numbers = [float(text.replace(",", "")) for text in texts]
+    assert np.abs(numbers - ticks).max() < np.diff(ticks).min() / 50
+
+
+def test_ticks_have_no_more_decimals_than_they_need():
+    axes = Figure(figsize=(4, 3)).subplots()
+    write_ticks(axes.xaxis)
+    for ticks, texts in (
+        ([2006, 2006.5, 2007], ["2,006", "2,006.5", "2,007"]),
+        ([-0.25, 0, 0.25], ["-0.25", "0", "0.25"]),
+        ([0, 200_000, 400_000], ["0", "200,000", "400,000"]),
+        ([2006.123], ["2,006"]),
+    ):
+        assert axes.xaxis.get_major_formatter().format_ticks(ticks) == texts
+
+
 @pytest.mark.parametrize("labels", [("one",), ODD])
 def test_residuals_are_drawn_with_and_without_intervals(labels, tmp_path):
     data = dataset("regression", labels)
@@ -156,7 +204,8 @@ def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
     random = np.random.default_rng(0)
     rows = [{"name": name, "drop": n / 9, "low": n / 10, "high": n / 8}
             for n, name in enumerate(ODD * 4)]  # fmt: skip
-    draw_importance({"score": "r2", "columns": rows}, tmp_path / "importance.png")
+    importance = {"score": "r2", "columns": rows, "column_count": 400}
+    draw_importance(importance, tmp_path / "importance.png")
     outputs = len(data.labels)
     dependence = [
         {"name": ODD[0], "values": [0.0, 1.0], "predictions": random.random((2, outputs)).tolist()},
@@ -167,6 +216,15 @@ def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
     assert len({picture(path).shape for path in tmp_path.iterdir()}) == 2
     draw_dependence([], data, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_dependence_on_columns_says_if_it_shows_some_classes_only(tmp_path):
+    predictions = random.random((3, 6))
+    for count in (5, 6):
+        rows = [{"name": "x", "values": [1.0, 2.0, 3.0], "predictions": predictions[:, :count]}]
+        data = dataset(labels=tuple("abcdef"[:count]))
+        draw_dependence(rows, data, tmp_path / f"{count}.png")
+    assert (picture(tmp_path / "5.png") != picture(tmp_path / "6.png")).any()
 
 
 def test_dependence_of_several_values_does_not_depend_on_their_units(tmp_path):
@@ -246,9 +304,13 @@ def test_the_report_is_one_file_without_external_resources(tmp_path):
     settings = {"hidden": [8], "residual": True}
     config = make_config("features", settings, data="/secret/folder/drawn.csv")
     evaluation = {"classes": classes, "probes": probes}
-    write_report(tmp_path, config, facts, metrics, environment, evaluation)
-    text = (tmp_path / "report.html").read_text()
+    folder = tmp_path / "two words" / "results"
+    folder.mkdir(parents=True)
+    (tmp_path / "figures").rename(folder / "figures")
+    write_report(folder, config, facts, metrics, environment, evaluation)
+    text = (folder / "report.html").read_text()
     page = Page(text)
+    assert f"hornbill export &#39;{folder.parent}&#39;" in text
     assert "script" not in page.tags
     assert "b" in page.tags  # used in captions
     assert "<b>broken.png" not in text

@@ -109,6 +109,33 @@ def test_a_rare_class_that_is_not_drawn_leaves_the_accuracy():
     assert all(np.isfinite(row["high"]) for row in found["columns"])
 
 
+def test_large_values_are_ranked_as_small_ones():
+    """Their squares do not fit in float32."""
+    drops = []
+    for scale in (1.0, 1e20):
+        data = table((1.0, 0.5))
+        numbers = np.float32([[1, 0], [0, 1], [1, 1], [0, 0]] * 25)
+        targets = (numbers.sum(axis=1, keepdims=True) * scale).astype("float32")
+        data = replace(data, inputs=numbers, targets=targets)
+        model = known_model((scale, scale))
+        found = permutation_importance(model, data, np.arange(100), {"r2": 1.0})
+        drops.append([row["drop"] for row in found["columns"]])
+    assert drops[1] == pytest.approx(drops[0], rel=1e-4)
+
+
+def test_decisions_follow_the_thresholds_of_the_run():
+    data = table((1.0,))
+    targets = (data.inputs > 0).astype("float32")
+    data = replace(data, targets=targets, task="multilabel", labels=("l",))
+    numbers = keras.Input((1,), name="inputs")
+    rare = 0.25 * keras.ops.cast(numbers > 0, "float32")  # no label is ever probable
+    model = keras.Model(numbers, {"probabilities": rare})
+    for thresholds, drop in ((None, 0), ((0.2,), 0.5)):
+        scores = {"f1_macro": 0.0}
+        found = permutation_importance(model, data, np.arange(400), scores, thresholds)
+        assert found["columns"][0]["drop"] == pytest.approx(drop, abs=0.1)
+
+
 def test_of_many_columns_those_that_matter_are_measured():
     random = np.random.default_rng(0)
     slopes = np.zeros(130)
@@ -119,7 +146,7 @@ def test_of_many_columns_those_that_matter_are_measured():
     targets = (inputs @ slopes)[:, np.newaxis].astype("float32")
     data = replace(data, inputs=inputs, columns=names, targets=targets)
     found = permutation_importance(known_model(slopes), data, np.arange(300), {"r2": 1.0})
-    assert len(found["columns"]) == 100
+    assert (len(found["columns"]), found["column_count"]) == (100, 130)
     assert [row["name"] for row in found["columns"][:2]] == ["x128", "x5"]
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from app.evaluation.metrics import class_scores
 from app.evaluation.probes import probe_features, probed_samples
+from app.reports.class_lines import UNDEFINED, write_class_scores
 from app.reports.run_report import describe_probes
 from app.runs.run_folder import read_evaluation
 from serving.written_numbers import write_percent
@@ -80,11 +81,16 @@ def test_of_samples_with_many_features_fewer_are_probed():
 def test_the_scores_of_classes_begin_with_the_worst():
     probabilities = np.eye(3)[[0, 0, 0, 1, 1, 1]]
     rows = class_scores(np.array([0, 0, 0, 1, 0, 1]), probabilities, ("a", "b", "c"))
-    assert [row["name"] for row in rows] == ["c", "b", "a"]
-    assert rows[0] == {"name": "c", "samples": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
-    assert rows[1]["precision"] == pytest.approx(2 / 3)
-    assert rows[1]["recall"] == 1
-    assert rows[2]["recall"] == pytest.approx(3 / 4)
+    assert [row["name"] for row in rows] == ["b", "a", "c"]
+    assert rows[0]["precision"] == pytest.approx(2 / 3)
+    assert rows[0]["recall"] == 1
+    assert rows[1]["recall"] == pytest.approx(3 / 4)
+    # no sample has it, so it is none of the worst
+    zeros = dict.fromkeys(("precision", "recall", "f1"), 0.0)
+    assert rows[2] == {"name": "c", "samples": 0, "predicted": 0, **zeros}
+    assert write_class_scores(rows[2]) == (UNDEFINED, UNDEFINED, UNDEFINED)
+    assert write_class_scores({**zeros, "samples": 0, "predicted": 2}) == ("0%", UNDEFINED, "0.000")
+    assert write_class_scores({**zeros, "samples": 2, "predicted": 0}) == (UNDEFINED, "0%", "0.000")
 
 
 def test_the_scores_of_labels_are_those_of_each_label():

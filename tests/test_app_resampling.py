@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
@@ -96,9 +98,13 @@ def test_precision_and_recall_of_classes_are_those_of_scikit_learn():
 
 def test_a_single_value_has_no_r2_and_a_constant_target_no_division():
     assert set(measure("regression", np.ones((1, 1)), np.ones((1, 1)))) == {"mae", "rmse"}
-    targets = np.ones((4, 1))
-    assert measure("regression", targets, targets)["r2"] == 1
-    assert measure("regression", targets, targets + 1)["r2"] == 0
+    for targets in (np.ones((4, 1)), np.full((7, 1), 0.1), np.full((7, 1), np.float32(1e18 / 3))):
+        assert measure("regression", targets, targets)["r2"] == 1
+        assert measure("regression", targets, targets * 2)["r2"] == 0
+    changed = np.full((70, 1), np.float32(0.1))
+    changed[0] = np.nextafter(changed[0], np.float32(1))
+    assert measure("regression", changed, changed)["r2"] == 1
+    assert measure("regression", changed, changed * 2)["r2"] < -1e9
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "values"])
@@ -120,6 +126,19 @@ def test_many_resamples_are_scored_at_once_as_one_after_the_other(task):
         assert values == pytest.approx([scores[name] for scores in alone], nan_ok=True)
     if "roc_auc" in together:
         assert np.flatnonzero(np.isnan(together["roc_auc"])).tolist() == [9]
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+@pytest.mark.parametrize(("count", "is_ranked"), [(100, True), (101, False)])
+def test_of_more_than_a_hundred_labels_none_is_ranked(task, count, is_ranked):
+    targets = np.arange(2 * count) % count
+    if task == "multilabel":
+        targets = np.eye(count, dtype=np.float32)[targets]
+    probabilities = RANDOM.dirichlet(np.ones(count), 2 * count)
+    found = set(make_scorer(task, targets, probabilities)(np.ones(2 * count)))
+    assert found & {"roc_auc", "average_precision"} == (
+        {"roc_auc", "average_precision"} if is_ranked else set()
+    )
 
 
 def test_intervals_contain_the_true_score_of_nineteen_in_twenty_samples():
@@ -149,6 +168,16 @@ def test_intervals_of_proportions_are_those_of_wilson():
         wanted = binomtest(found, count).proportion_ci(0.95, method="wilson")
         estimate = wilson_estimate(found, count)
         assert (estimate.low, estimate.high) == pytest.approx((wanted.low, wanted.high))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_a_paired_difference_of_proportions_lies_in_its_interval(gained, lost, same):
+    first = np.repeat([False, True, True], [gained, lost, same + 1])
+    second = np.repeat([True, False, True], [gained, lost, same + 1])
+    found = paired_difference(first, second)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    everywhere = paired_difference(np.zeros(gained + 1), np.ones(gained + 1))
+    assert (everywhere.value, everywhere.high) == (1, 1)
 
 
 def test_paired_answers_are_compared_with_mcnemars_exact_test():

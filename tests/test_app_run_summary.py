@@ -25,12 +25,15 @@ def test_classes_are_told_with_their_most_frequent_mistakes():
             {"true": "Yes", "predicted": "No", "count": 12, "samples": 1000},
             {"true": "No", "predicted": "Yes", "count": 3, "samples": 100},
         ],
-        "importance": {"columns": [{"name": n, "low": 0.1} for n in ("x", "y", "z", "u")]},
+        "importance": {
+            "column_count": 400,
+            "columns": [{"name": n, "low": 0.1} for n in ("x", "y", "z", "u")],
+        },
     }
     data, scores = facts("multiclass", ("No", "Yes")), {"accuracy": 0.9, "roc_auc": 0.95}
     found = summarize("churn.csv", ("Churn",), data, scores, evaluation)
     assert found.purpose == (
-        "It sees 4 columns of churn.csv and predicts Churn, one of 2 classes: No, Yes."
+        "It sees 400 columns of churn.csv and predicts Churn, one of 2 classes: No, Yes."
     )
     assert [(bar.name, bar.text, bar.percent, bar.is_net) for bar in found.bars] == [
         ("this model", "90.0%", 90, True),
@@ -63,19 +66,23 @@ def test_classes_of_which_one_is_rare_are_told_by_how_they_are_ranked():
 
 
 @pytest.mark.parametrize(
-    ("low", "ends"),
+    ("unclear", "ends"),
     [
-        (0.01, "It is better than the linear model and the constant answer."),
+        ((), "It is better than the linear model and the constant answer."),
         (
-            -0.01,
+            ("linear",),
             "It is better than the constant answer; the difference from the linear model may be "
             "chance.",
         ),
+        (
+            ("linear", "constant"),
+            "The difference from the linear model and the constant answer may be chance.",
+        ),
     ],
 )
-def test_a_difference_that_may_be_chance_is_not_praised(low, ends):
+def test_a_difference_that_may_be_chance_is_not_praised(unclear, ends):
     baselines = {"constant": {"accuracy": 0.5}, "linear": {"accuracy": 0.85}}
-    evaluation = {"baselines": baselines, "lead": {"value": 0.05, "low": low, "high": 0.1}}
+    evaluation = {"baselines": baselines, "unclear_leads": {key: {} for key in unclear}}
     found = summarize("x.csv", (), facts("multiclass", "ab"), {"accuracy": 0.9}, evaluation)
     assert found.verdict.endswith(ends)
 
@@ -85,8 +92,11 @@ def test_a_model_that_is_no_better_is_not_praised():
     data, scores = facts("multiclass", "ab"), {"accuracy": 0.9}
     found = summarize("x.csv", (), data, scores, {"baselines": baselines})
     assert found.verdict.endswith(" By this score it is no better than the linear model.")
-    warned = summarize("x.csv", (), data, scores, {"baselines": baselines, "warnings": ["no"]})
-    assert "better" not in warned.verdict
+    told = {"baselines": baselines, "warnings": ["no"], "shortfalls": 1}
+    assert "better" not in summarize("x.csv", (), data, scores, told).verdict
+    # the other warnings do not say what it does not beat
+    told = {"baselines": baselines, "warnings": ["no test sample has a"], "shortfalls": 0}
+    assert summarize("x.csv", (), data, scores, told).verdict == found.verdict
 
 
 def test_values_are_told_in_their_unit_the_lower_the_better():
@@ -115,19 +125,58 @@ def test_values_are_told_in_their_unit_the_lower_the_better():
     ]
 
 
+def test_a_range_of_predictions_has_digits_that_tell_its_ends_apart():
+    deciles = [
+        {"from": 2005.25, "to": 2006.0, "mae": 0.5},
+        {"from": 2006.0, "to": 2007.5, "mae": 1},
+    ]
+    evaluation = {
+        "error_quantiles": {"year": {"half": 0.5, "nine_of_ten": 1.0}},
+        "errors_by_decile": {"year": deciles},
+    }
+    found = summarize("x.csv", (), facts("regression", ["year"]), {"mae": 1.0}, evaluation)
+    assert "it predicts 2,006.00 to 2,007.50: by 1 on average." in found.mistakes[1]
+
+
 def test_labels_are_told_with_what_is_missed():
     classes = [
         {"name": "pets", "samples": 103, "precision": 0.0, "recall": 0.0, "f1": 0.0},
         {"name": "car", "samples": 200, "precision": 0.75, "recall": 0.9, "f1": 0.8},
+        {"name": "bus", "samples": 5, "predicted": 5, "precision": 1.0, "recall": 1.0, "f1": 1.0},
+        {"name": "cat", "samples": 0, "predicted": 1, "precision": 0.0, "recall": 0.0, "f1": 0.0},
     ]
-    data, scores = facts("multilabel", ("pets", "car"), test=1), {"exact_match": 1.0}
+    data = facts("multilabel", ("pets", "car", "bus", "cat"), test=1)
+    scores = {"exact_match": 1.0}
     found = summarize("x.csv", ("pets", "car"), data, scores, {"classes": classes})
-    assert found.purpose.endswith("predicts which of 2 labels apply: pets, car.")
+    assert found.purpose.endswith("predicts which of 4 labels apply: pets, car, bus, cat.")
     assert found.verdict.startswith("Measured on 1 sample that training has not seen; ")
     assert found.mistakes == [
         "“pets”: 103 of 103 are missed.",
         "“car”: 20 of 200 are missed; of those predicted, 25.0% do not have it.",
     ]
+    classes[0] |= {"predicted": 7}
+    told = summarize("x.csv", ("pets", "car"), data, scores, {"classes": classes}).mistakes[0]
+    assert told.endswith("of those predicted, 100% do not have it.")
+    assert summarize("x.csv", (), data, scores, {"classes": classes[2:]}).mistakes == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"duplicates": {"test": 0}}, " that training has not seen;"),
+        ({"duplicates": {"test": 12}}, ", of which training has seen 12;"),
+        ({"duplicates": {"test": 0}, "is_streamed": True}, " of the test split;"),
+    ],
+)
+def test_samples_that_training_has_seen_are_not_called_unseen(more, told):
+    data = facts("multiclass", "ab") | more
+    found = summarize("x.csv", (), data, {"accuracy": 0.5}, {})
+    assert found.verdict.startswith(f"Measured on 200 samples{told}")
+
+
+def test_arrays_have_no_columns():
+    found = summarize("x.npz", (), facts("regression", ["y"], "arrays", ()), {"mae": 1.0}, {})
+    assert found.purpose == "It sees a sample like those of x.npz and predicts y."
 
 
 def test_many_classes_of_images_are_named_in_part_and_old_runs_have_no_mistakes():

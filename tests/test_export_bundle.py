@@ -403,6 +403,31 @@ def test_the_model_card_has_front_matter_and_an_example_that_runs(bundle):
     assert namespace["prediction"].shape == (1, 10)
 
 
+def test_small_numbers_of_a_card_are_not_rounded_to_0(raw_bundle, tmp_path):
+    yaml = pytest.importorskip("yaml")
+    manifest = Predictor.load(raw_bundle[0]).manifest
+    chosen = Thresholds("f1", (0.00001, 0.99999), None, "some", "others", (1.0,) * 2, (1.0,) * 2)
+    metrics = {"mae": 3e-8, "rmse": 1234567.0, "r2": 0.25}
+    changed = replace(manifest, metrics=metrics, metric_intervals={}, thresholds=chosen)
+    write_model_card(changed, [], tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    front = yaml.safe_load(card.split("---\n")[1])
+    found = front["model-index"][0]["results"][0]["metrics"]
+    assert [metric["value"] for metric in found] == pytest.approx([3e-8, 1234570, 0.25])
+    assert "| 0.000010 |" in card
+    data = {**manifest.data, "linear_samples": 5000}
+    write_model_card(replace(manifest, data=data), [], tmp_path)
+    told = "The linear model was trained on 5,000 of its samples."
+    assert told in (tmp_path / "README.md").read_text()
+    assert told not in card
+    named = replace(manifest, metrics={"average_precision": 0.5}, positive="_b_")
+    write_model_card(replace(named, metric_intervals={}), [], tmp_path)
+    assert r": average precision of \_b\_ 0.500." in (tmp_path / "README.md").read_text()
+    one = replace(manifest, task="regression", labels=("price",), metrics={})
+    write_model_card(one, [], tmp_path)
+    assert "parameters for a value: price.\n" in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.parametrize("values", [None, (0.7, 0.3), (0.3, 0.2, 0.5)])
 def test_the_example_of_the_card_decides_as_the_bundle_does(values, raw_bundle, tmp_path):
     labels = tuple("abc"[: len(values or "ab")])

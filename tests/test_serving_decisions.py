@@ -110,7 +110,14 @@ def test_values_without_intervals_have_no_ends(bundle, tmp_path):
 
 def test_a_bundle_of_an_earlier_version_has_neither(bundle):
     text = json.loads((bundle / "manifest.json").read_text())
-    for key in ("thresholds", "intervals", "reference_scores", "importance", "warnings"):
+    for key in (
+        "thresholds",
+        "intervals",
+        "reference_scores",
+        "importance",
+        "warnings",
+        "positive",
+    ):
         text.pop(key, None)
     manifest = Manifest.from_json(json.dumps(text).encode())
     assert (manifest.thresholds, manifest.intervals, manifest.importance) == (None, None, None)

@@ -10,7 +10,9 @@ from serving.written_numbers import (
     describe_scores,
     metric_name,
     write_number,
+    write_numbers,
     write_percent,
+    write_probability,
     write_score,
 )
 
@@ -64,6 +66,25 @@ def test_a_percentage_has_more_digits_close_to_its_ends(fraction, text):
 def test_only_all_is_100_percent_and_only_none_is_0(fraction):
     assert float(write_percent(fraction)[:-1]) not in (0, 100)
     assert float(write_score("roc_auc", fraction)) not in (0, 1)
+
+
+@given(st.floats(1e-12, 1) | st.floats(1e-12, 1).map(lambda rest: 1 - rest))
+def test_only_0_and_1_are_written_as_such_probabilities(value):
+    found = float(write_probability(value))
+    assert found == pytest.approx(value, rel=0.06, abs=5e-5)
+    assert ((found == 1), (found == 0)) == ((value == 1), False)
+    assert [write_probability(end) for end in (0.0, -0.0, 1.0, math.nextafter(1, 2))] == [
+        "0.0000", "0.0000", "1.0000", "1.0000",
+    ]  # fmt: skip
+
+
+@given(st.floats(-1e12, 1e12), st.floats(1e-4, 1e9))
+def test_numbers_that_belong_together_are_told_apart(low, spread):
+    values = [low, low + spread / 2, low + spread]
+    found = [float(text.replace(",", "")) for text in write_numbers(values)]
+    if values[0] < values[1] < values[2] and spread > 1e-9 * abs(low):
+        assert found[0] < found[1] < found[2]
+        assert found == pytest.approx(values, abs=max(spread / 50, 1))
 
 
 def test_scores_are_written_by_what_they_mean():

@@ -20,7 +20,7 @@ from app.evaluation.comparison import (
     compare_answers,
     compare_scores,
 )
-from app.evaluation.evaluations import data_gaps, positive_of
+from app.evaluation.evaluations import data_gaps
 from app.evaluation.metrics import make_scorer
 from serving.bundle import version_numbers
 from serving.errors import first_few
@@ -31,7 +31,7 @@ from serving.predictor import Predictor
 from serving.timing import quartiles_ms
 
 from .evaluating import reading_of
-from .opening import opened, predict
+from .opening import is_run, opened, predict, title_of
 
 # Batch sizes that are timed, and for about how long each.
 _BATCH_SIZES = (1, 64)
@@ -48,10 +48,11 @@ class Comparison:
     """What a comparison has found.
 
     Attributes:
-        facts: `models`, `measured_on`, `settings`, `latency`; what
+        facts: `models`, `measured_on`, `task`, `settings`, `latency`; what
             `app.evaluation.comparison.compare_answers` returns, with the names of examples; of
-            labeled data also what `compare_scores` and `app.evaluation.evaluations.data_gaps`
-            return; and `matrix` for at most thirty classes.
+            labeled data also `positive`, the positive one of two classes, and what `compare_scores`
+            and `app.evaluation.evaluations.data_gaps` return; and `matrix` for at most thirty
+            classes.
         labels: labels of the first model.
         pictures: images of examples by the index of the sample, uint8 `(height, width)` or with
             channels at the end; empty if the samples are no images.
@@ -84,21 +85,15 @@ def compare(
         RunError: a run cannot be used.
         DataError: the models differ in task or labels, or the data cannot be used.
     """
+    paths = (first, second)
     with ExitStack() as stack:
-        predictors = [stack.enter_context(opened(path)) for path in (first, second)]
-        return compare_predictors(predictors, data=data, files=files, given=given or {})
-
-
-def compare_predictors(
-    predictors: Sequence[Predictor], *, data: str, files: str, given: Mapping[str, Any]
-) -> Comparison:
-    """Compare two models that are loaded, see `compare`."""
-    _require_same_targets(*(predictor.manifest for predictor in predictors))
-    if data:
-        samples = _labeled_samples(predictors, data, given)
-    else:
-        samples = _other_samples(predictors, files)
-    return _compared(predictors, samples)
+        predictors = [stack.enter_context(opened(path)) for path in paths]
+        _require_same_targets(*(predictor.manifest for predictor in predictors))
+        if data:
+            samples = _labeled_samples(predictors, data, given or {})
+        else:
+            samples = _other_samples(predictors, files)
+        return _compared(predictors, paths, samples)
 
 
 def previous_version(folder: Path) -> Path | None:
@@ -145,9 +140,18 @@ def compare_with_previous(folder: Path, known: KnownSamples | None = None) -> di
             samples = _golden_samples(predictors, paths)
         else:
             indices, measured_on = _new_to_both(known, predictors[0].manifest)
-            datasets = [known.dataset] * 2
+            datasets = [_read_before(known, *(p.manifest for p in predictors)), known.dataset]
             samples = _dataset_samples(predictors, datasets, indices, measured_on)
-        return _compared(predictors, samples, _FEW_RESAMPLES).facts
+        return _compared(predictors, paths, samples, _FEW_RESAMPLES).facts
+
+
+def _read_before(known: KnownSamples, previous: Manifest, current: Manifest) -> Dataset:
+    """Return the known samples as the version before reads them, such as columns in its order."""
+    if not _reads_otherwise(previous, current):
+        return known.dataset
+    dataset = read_labeled(known.source, previous, reading_of(previous, {}))
+    _require_same_samples(dataset, known.dataset, known.source)
+    return dataset
 
 
 def _new_to_both(known: KnownSamples, previous: Manifest) -> tuple[np.ndarray, str]:
@@ -193,7 +197,10 @@ def _golden_samples(predictors: Sequence[Predictor], paths: Sequence[Path]) -> "
 
 
 def _compared(
-    predictors: Sequence[Predictor], samples: "_Samples", resamples: int = _MOST_RESAMPLES
+    predictors: Sequence[Predictor],
+    paths: Sequence[Path],
+    samples: "_Samples",
+    resamples: int = _MOST_RESAMPLES,
 ) -> Comparison:
     manifests = [predictor.manifest for predictor in predictors]
     answers = [
@@ -202,8 +209,9 @@ def _compared(
     ]
     answers[1] = _in_order_of(answers[0], answers[1])
     facts: dict[str, Any] = {
-        "models": [_describe(predictor) for predictor in predictors],
+        "models": [_describe(*pair) for pair in zip(predictors, paths, strict=True)],
         "measured_on": samples.measured_on,
+        "task": manifests[0].task,
         **compare_answers(*answers),
     }
     if manifests[0].task == "multiclass" and len(manifests[0].labels) <= _MATRIX:
@@ -301,13 +309,17 @@ def _labeled_samples(
         # the labels of the first model, whose order counts
         reading = reading_of(manifests[0], given)
         datasets[1] = read_labeled(source, manifests[1], reading)
-    if len(first.targets) != len(datasets[1].targets):
-        raise DataError(
-            f"Both models must be able to read the same samples of {source}. Received: "
-            f"{len(first.targets):,} and {len(datasets[1].targets):,}."
-        )
+    _require_same_samples(first, datasets[1], source)
     indices, measured_on = choose_measured(first, source, manifests)
     return _dataset_samples(predictors, datasets, indices, measured_on)
+
+
+def _require_same_samples(first: Dataset, second: Dataset, source: str) -> None:
+    if len(first.targets) != len(second.targets):
+        raise DataError(
+            f"Both models must be able to read the same samples of {source}. Received: "
+            f"{len(first.targets):,} and {len(second.targets):,}."
+        )
 
 
 def _dataset_samples(
@@ -379,19 +391,21 @@ def _scores(
     answers: Sequence[Answers], dataset: Dataset, indices: np.ndarray, resamples: int
 ) -> dict[str, Any]:
     targets = dataset.targets[indices]
-    positive = positive_of(answers[0].manifest, dataset)
     scorers = [
         make_scorer(
             each.manifest.task,
             targets,
             each.predictions,
             None if each.manifest.thresholds is None else each.manifest.thresholds.values,
-            positive,
+            dataset.positive,
         )
         for each in answers
     ]
-    gaps = data_gaps(dataset, indices)
-    return {**gaps, **compare_scores(answers, scorers, targets, resamples)}
+    return {
+        "positive": dataset.positive_label,
+        **data_gaps(dataset, indices),
+        **compare_scores(answers, scorers, targets, resamples),
+    }
 
 
 def _example(answers: Sequence[Answers], samples: _Samples, number: int) -> dict[str, Any]:
@@ -419,12 +433,13 @@ def _plain_names(answers: Answers) -> str:
     return ", ".join(label for label, is_set in zip(labels, row, strict=True) if is_set) or "none"
 
 
-def _describe(predictor: Predictor) -> dict[str, Any]:
+def _describe(predictor: Predictor, path: Path) -> dict[str, Any]:
     manifest = predictor.manifest
     return {
+        "title": title_of(path, manifest),
         "name": manifest.name,
         "version": manifest.version,
-        "created": manifest.created,
+        "created": None if is_run(path) else manifest.created,
         "parameters": manifest.parameters,
         "precision": predictor.precision,
     }

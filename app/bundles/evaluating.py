@@ -15,7 +15,7 @@ from app.errors import ConfigError
 from app.evaluation.evaluations import evaluate_predictions
 from serving.manifest import Manifest
 
-from .opening import opened, predict
+from .opening import opened, predict, title_of
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Evaluation:
         dataset: the data, with the labels of the bundle.
         indices: the samples that were measured, int64 `(samples,)`.
         predictions: predictions for them, `(samples, labels)`.
-        facts: see `app.evaluation.evaluations.evaluate_predictions`; also `model`, `version`,
-            `precision`, `task` and `measured_on`.
+        facts: see `app.evaluation.evaluations.evaluate_predictions`; also `title`, `model`,
+            `version`, `precision`, `task` and `measured_on`.
     """
 
     manifest: Manifest
@@ -76,6 +76,7 @@ def evaluate_bundle(path: Path, source: str, given: Mapping[str, Any]) -> Evalua
         indices, measured_on = choose_measured(dataset, source, [manifest])
         predictions = predict(predictor, dataset, indices)
         facts = {
+            "title": title_of(path, manifest),
             "model": manifest.name,
             "version": manifest.version,
             "precision": predictor.precision,

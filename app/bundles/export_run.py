@@ -1,7 +1,7 @@
 """Exports a finished run as a bundle, with parity checked on its own test split."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -34,12 +34,9 @@ from app.evaluation.thresholds import (
     weighted_rule,
     weighted_thresholds,
 )
-from app.reports.classification_figures import (
-    draw_precision_recall,
-    draw_reliability,
-    ranked_labels,
-)
+from app.reports.classification_figures import draw_reliability
 from app.reports.plotting import style
+from app.reports.run_figures import DECISION_FIGURES, draw_predictions
 from app.runs.run_folder import Run, read_evaluation, read_run
 from app.runs.train import load_run_data
 from app.system.keras_defaults import keras_defaults
@@ -145,8 +142,9 @@ def export_run(  # noqa: PLR0913 - most have a default
         if dataset.task == "regression":
             facts = _with_values(facts, model, run, dataset)
         else:
-            model, facts, predictions = _calibrated(model, facts, run, dataset, Path(figures))
-            facts = _with_thresholds(facts, rule, predictions, run, dataset, Path(figures))
+            model, facts, predictions, before = _calibrated(model, facts, run, dataset)
+            facts = _with_thresholds(facts, rule, predictions, run, dataset)
+            facts = _with_figures(facts, run, dataset, before, predictions[1], Path(figures))
         if target_accuracy is not None:
             facts = replace(
                 facts,
@@ -179,13 +177,13 @@ def _compared_with(run: Run, dataset: Dataset, options: ExportOptions) -> Export
 
 
 def _calibrated(
-    model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset, folder: Path
-) -> tuple[keras.Model, ModelFacts, tuple[np.ndarray, np.ndarray]]:
+    model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset
+) -> tuple[keras.Model, ModelFacts, tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Scale the model's logits, so that probabilities are those of the training split.
 
     Returns:
-        The scaled model, the updated facts, and the new predictions for the validation and test
-        splits.
+        The scaled model, the updated facts, the new predictions for the validation and test
+        splits, and those for the test split before.
     """
     splits = run.splits
     known = dataset.targets[splits.validation]
@@ -206,22 +204,8 @@ def _calibrated(
         model = scaled(model, "probabilities", *factors, dataset.task == "multiclass")
         scaling = scaling.then(found)
         validation, after = predict()
-    targets = dataset.targets[splits.test]
-    path = folder / "reliability_diagram.png"
-    with style():
-        draw_reliability(targets, after, path, before)
-    changed = replace(
-        facts,
-        calibration=record_calibration(scaling, splits, targets, before, after),
-        figures=_with_figure(facts.figures, path),
-    )
-    return model, changed, (validation, after)
-
-
-def _with_figure(figures: Sequence[Path], path: Path) -> list[Path]:
-    """Return figures with another, which replaces that of the same name."""
-    others = [figure for figure in figures if figure.name != path.name]
-    return sorted([*others, path], key=lambda figure: figure.name)
+    record = record_calibration(scaling, splits, dataset.targets[splits.test], before, after)
+    return model, replace(facts, calibration=record), (validation, after), before
 
 
 def _with_thresholds(
@@ -230,7 +214,6 @@ def _with_thresholds(
     predictions: tuple[np.ndarray, np.ndarray],
     run: Run,
     dataset: Dataset,
-    folder: Path,
 ) -> ModelFacts:
     """Return the facts with thresholds for calibrated predictions, and what follows from them.
 
@@ -253,14 +236,29 @@ def _with_thresholds(
         facts = replace(facts, baseline=baseline)
     if values is None:
         return facts
-    thresholds = record_thresholds(rule, values, dataset, splits, test)
-    facts = replace(facts, thresholds=thresholds)
-    if dataset.task == "multiclass" and dataset.positive is None:
-        return facts  # a class is predicted by all probabilities, not from one of its own on
-    path = folder / "precision_recall.png"
+    return replace(facts, thresholds=record_thresholds(rule, values, dataset, splits, test))
+
+
+def _with_figures(
+    facts: ModelFacts,
+    run: Run,
+    dataset: Dataset,
+    before: np.ndarray,
+    after: np.ndarray,
+    folder: Path,
+) -> ModelFacts:
+    """Return the facts with figures of what the exported model predicts for the test split.
+
+    The run has drawn what its model predicts before calibration, and decides by its own thresholds.
+    """
+    test, thresholds = run.splits.test, facts.thresholds
+    if run.config.figures:
+        values = None if thresholds is None else thresholds.values
+        draw_predictions(folder, dataset, test, after, values)
     with style():
-        draw_precision_recall(ranked_labels(dataset, splits.test, test, values), path)
-    figures = _with_figure(facts.figures, path) if path.exists() else facts.figures
+        draw_reliability(dataset.targets[test], after, folder / "reliability_diagram.png", before)
+    kept = [path for path in facts.figures if path.stem not in DECISION_FIGURES]
+    figures = sorted([*kept, *folder.iterdir()], key=lambda path: path.name)
     return replace(facts, figures=figures)
 
 
@@ -349,6 +347,12 @@ def _importance(evaluation: dict[str, Any]) -> Importance | None:
     return Importance(found["score"], f"{found['samples']:,} samples of the test split", columns)
 
 
+def _linear_samples(evaluation: dict[str, Any], train: int) -> dict[str, int]:
+    """Return how many samples the linear model was trained on, if they were not all."""
+    count = evaluation.get("linear_samples", train)
+    return {"linear_samples": count} if count < train else {}
+
+
 def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> ModelFacts:
     evaluation = read_evaluation(run.folder)
     return ModelFacts(
@@ -360,6 +364,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
         string_columns=dataset.string_columns,
         row_format=dataset.row_format,
         target_units=dataset.target_units,
+        positive=dataset.positive_label,
         training_cells=describe_cells(dataset, run.splits.train),
         metrics=run.metrics["test"],
         reference_scores=evaluation.get("baselines", {}),
@@ -369,6 +374,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
             "source": bare_source(run.config.data),
             "sha256": run.data["sha256"],
             "samples": run.data["samples"],
+            **_linear_samples(evaluation, run.data["samples"]["train"]),
         },
         figures=sorted((run.folder / "figures").glob("*.png")),
     )

@@ -334,7 +334,7 @@ def _with_decisions(
     targets = dataset.targets[halves.test]
     scorer = make_scorer(dataset.task, targets, test, values, dataset.positive)
     metrics, ends = measure_with_intervals(scorer, len(targets), len(dataset.labels))
-    facts = replace(facts, metrics=metrics, metric_intervals=ends)
+    facts = replace(facts, metrics=metrics, metric_intervals=ends, positive=dataset.positive_label)
     if values is not None:
         record = record_thresholds(wishes.threshold, values, dataset, halves, test)
         facts = replace(facts, thresholds=record)

@@ -35,6 +35,11 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
+def title_of(path: Path, manifest: Manifest) -> str:
+    """Return the name of a model for people: `digits 3`, or `run 20260101-120000`."""
+    return f"run {path.resolve().name}" if is_run(path) else f"{manifest.name} {manifest.version}"
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Predictor]:
     """Load a bundle; a run is exported to a temporary folder first, which takes TensorFlow.

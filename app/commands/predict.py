@@ -131,7 +131,7 @@ def predict(
         return
     table = _format_table(names, decisions, values, ends, manifest)
     thresholds = manifest.thresholds
-    rules = () if thresholds is None else describe_thresholds(thresholds, manifest.labels, False)
+    rules = () if thresholds is None else describe_thresholds(thresholds, manifest.labels, None)
     for line in (*table, *rules[:_MAX_THRESHOLDS]):
         typer.echo(printable(line))
     file = quote(str(files[0]))

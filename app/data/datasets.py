@@ -86,6 +86,7 @@ class Dataset:
         files: file of each sample, without the folder of the source; empty if samples have none,
             or nobody needs them.
         stream: training batches of a user's pipeline; None if they are made of the samples.
+        stated_positive: the positive one of two classes, where a model states it.
     """
 
     source: str
@@ -107,6 +108,7 @@ class Dataset:
     stream: Stream | None = None
     target_units: dict[str, str] = field(default_factory=dict)
     target_decimals: dict[str, str] = field(default_factory=dict)
+    stated_positive: str | None = None
 
     @property
     def column_units(self) -> dict[str, str]:
@@ -126,14 +128,21 @@ class Dataset:
 
     @property
     def positive(self) -> int | None:
-        """Index of the positive one of two classes: the rarer one, or the second if none is rarer.
+        """Index of the positive one of two classes; None if the targets are not two classes.
 
-        None if the targets are not two classes.
+        It is the one that a model states, or else the rarer one, or the second if none is rarer.
         """
         if self.task != "multiclass" or len(self.labels) != 2:
             return None
+        if self.stated_positive in self.labels:
+            return self.labels.index(self.stated_positive)
         first, second = np.bincount(self.targets, minlength=2)
         return 0 if first < second else 1
+
+    @property
+    def positive_label(self) -> str | None:
+        """Name of the positive one of two classes; None if the targets are not two classes."""
+        return None if self.positive is None else self.labels[self.positive]
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

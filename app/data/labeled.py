@@ -58,8 +58,8 @@ def read_labeled(source: str, manifest: Manifest, reading: ReadingConfig) -> Dat
             out are ignored, since the manifest names those that the model takes.
 
     Returns:
-        Samples whose `model_inputs` the model takes, with targets in the order of its labels. A
-        class may have no samples.
+        Samples whose `model_inputs` the model takes, with targets in the order of its labels, and
+        the positive one of two classes that it states. A class may have no samples.
 
     Raises:
         DataError: the source cannot be read, is of another kind than the model takes, lacks a
@@ -80,10 +80,13 @@ def read_labeled(source: str, manifest: Manifest, reading: ReadingConfig) -> Dat
         parts = [_read(part, manifest, reading) for part in parts_of(source)]
     except InputError as error:
         raise DataError(str(error)) from None
-    if len(parts) == 1:
-        return parts[0]
-    # No model was trained on joined sources with a validation split.
-    return join_datasets(source, [replace(part, validation_start=None) for part in parts])
+    dataset = parts[0]
+    if len(parts) > 1:
+        # No model was trained on joined sources with a validation split.
+        dataset = join_datasets(source, [replace(part, validation_start=None) for part in parts])
+    # bundles of earlier versions state it with their thresholds only
+    stated = manifest.positive or getattr(manifest.thresholds, "positive", None)
+    return replace(dataset, stated_positive=stated)
 
 
 def default_reading(manifest: Manifest) -> dict[str, Any]:

@@ -22,8 +22,9 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         files that could not be read; `left_out`, the columns of a table that training leaves out,
         with the reason;
         `units`, the unit of each column whose numbers have one; `notes`, what is not certain about
-        how columns are read; and `is_decoded_each_epoch`, whether decoded images did not fit on the
-        disk.
+        how columns are read; `is_decoded_each_epoch`, whether decoded images did not fit on the
+        disk; and `is_streamed`, whether training had more samples than those that were kept, among
+        which duplicates are counted.
     """
     parts, prints = vars(splits), _fingerprints(dataset)
     sizes = {name: len(indices) for name, indices in parts.items()}
@@ -46,6 +47,7 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "units": dataset.column_units | dataset.target_units,
         "notes": [*dataset.notes, *_describe_contradictions(dataset, prints)],
         "is_decoded_each_epoch": isinstance(dataset.inputs, ComputedArray),
+        "is_streamed": dataset.stream is not None,
     }
 
 

@@ -1,6 +1,8 @@
 """Simple models on the same split, which a net must beat: a constant, and a linear model."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from serving.written_numbers import metric_name
 from .estimates import Estimate
 from .linear_models import fit_linear
 from .metrics import Scorer, compared_score, make_scorer
-from .resampling import difference_estimate, resample
+from .resampling import PROPORTIONS, Resamples, difference_estimate, resample
 
 Scores = dict[str, dict[str, float]]
 # How much better the model is than a baseline by a metric.
@@ -59,12 +61,34 @@ def measure_lead(model: Scorer, baselines: dict[str, Scorer], count: int, output
         outputs: number of outputs of the model.
     """
 
-    def lead(baseline: str, metric: str) -> Estimate:
+    @cache
+    def measured(baseline: str) -> tuple[list[dict[str, float]], list[Resamples]]:
         pair = (baselines[baseline], model)
-        plain = [scorer(np.ones(count)) for scorer in pair]
-        return difference_estimate(metric, plain, resample(pair, count, outputs))
+        return [scorer(np.ones(count)) for scorer in pair], resample(pair, count, outputs)
 
-    return lead
+    return lambda baseline, metric: difference_estimate(metric, *measured(baseline))
+
+
+def unclear_leads(
+    metric: str, scores: dict[str, float], baselines: Scores, lead: Lead, count: int
+) -> dict[str, Estimate]:
+    """Return by how much a model leads over baselines, where that may be chance.
+
+    Args:
+        metric: the metric that is compared.
+        scores: metrics of the model on the test split.
+        baselines: metrics of the baselines, by name.
+        lead: see `measure_lead`.
+        count: number of test samples.
+    """
+    # The interval of a paired difference of proportions reaches no further than this.
+    most = 2 / math.sqrt(count) if metric in PROPORTIONS else math.inf
+    found = {
+        name: lead(name, metric)
+        for name, others in baselines.items()
+        if metric in others and abs(scores[metric] - others[metric]) < most
+    }
+    return {name: one for name, one in found.items() if one.low <= 0 <= one.high}
 
 
 def constant_prediction(dataset: Dataset, train: np.ndarray) -> np.ndarray:
@@ -132,12 +156,17 @@ def _describe_chance(lead: Estimate) -> str:
     return f"; the difference may be chance, since its 95% interval is {interval}"
 
 
-def _linear_predictions(dataset: Dataset, splits: Splits) -> np.ndarray:
-    """Return the predictions of the linear model for the test split, `(samples, outputs)`."""
+def linear_train(dataset: Dataset, train: np.ndarray) -> np.ndarray:
+    """Return the indices of the training samples that the linear model is trained on."""
     columns = len(dataset.columns) + len(dataset.string_columns)
     outputs = len(dataset.labels) if dataset.positive is None else 1
     most = max(_MIN_TRAIN, _MAX_CELLS // (columns * outputs))
-    train = splits.train[some(len(splits.train), most)]
+    return np.asarray(train[some(len(train), most)])
+
+
+def _linear_predictions(dataset: Dataset, splits: Splits) -> np.ndarray:
+    """Return the predictions of the linear model for the test split, `(samples, outputs)`."""
+    train = linear_train(dataset, splits.train)
     model = _encoder(len(dataset.columns), len(dataset.string_columns))
     rows, tested = (_table(dataset, indices) for indices in (train, splits.test))
     return _fit_and_predict(dataset, train, model.fit_transform(rows), model.transform(tested))

@@ -49,9 +49,9 @@ def compare_answers(first: Answers, second: Answers) -> dict[str, Any]:
 
     Returns:
         `samples`; for classes and labels `agreement`, a proportion with its interval, `changed`,
-        the number of the others, and `changes`: for each pair of answers, the most frequent first,
-        `from`, `to`, `count` and `examples`, indices of samples. For other outputs `differences`,
-        by label.
+        the number of the others, `kinds`, the number of different pairs of answers among them, and
+        `changes`: for each of at most twenty pairs, the most frequent first, `from`, `to`, `count`
+        and `examples`, indices of samples. For other outputs `differences`, by label.
     """
     count, task = len(first.predictions), first.manifest.task
     found: dict[str, Any] = {"samples": count}
@@ -60,11 +60,13 @@ def compare_answers(first: Answers, second: Answers) -> dict[str, Any]:
     before, after = (_as_rows(answers.decided) for answers in (first, second))
     is_changed = (before != after).any(axis=1)
     agreement = wilson_estimate(count - int(is_changed.sum()), count)
+    changes = _changes(first, second, np.flatnonzero(is_changed))
     return {
         **found,
         "agreement": {**asdict(agreement), "method": "wilson"},
         "changed": int(is_changed.sum()),
-        "changes": _changes(first, second, np.flatnonzero(is_changed)),
+        "kinds": len(changes),
+        "changes": changes[:_CHANGES],
     }
 
 
@@ -99,7 +101,7 @@ def _changes(first: Answers, second: Answers, changed: np.ndarray) -> list[dict[
         }
         for (before, after), samples in pairs.items()
     ]
-    return sorted(found, key=lambda change: -change["count"])[:_CHANGES]
+    return sorted(found, key=lambda change: -change["count"])
 
 
 def change_matrix(first: Answers, second: Answers) -> list[list[int]]:

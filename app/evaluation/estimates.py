@@ -127,7 +127,8 @@ def paired_difference(first: Any, second: Any) -> Estimate:
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     middle = (gained - lost) / count
     reach = z * math.sqrt((gained + lost + 1) / count - middle**2) / math.sqrt(count)
-    return Estimate((gained - lost) / len(first), middle - reach, middle + reach)
+    low, high = max(middle - reach, -1.0), min(middle + reach, 1.0)
+    return Estimate((gained - lost) / len(first), low, high)
 
 
 def mcnemar(first: Any, second: Any) -> float:

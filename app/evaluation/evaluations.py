@@ -1,13 +1,13 @@
 """Evaluates the predictions of a model that exists, trained here or not."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from app.data.datasets import Dataset
-from serving.decisions import decide
+from serving.decisions import decide, describe_thresholds
 from serving.manifest import Manifest, ScoreInterval
 
 from .calibration import (
@@ -35,15 +35,8 @@ def scorer_of(
         dataset.targets[indices],
         predictions,
         None if manifest.thresholds is None else manifest.thresholds.values,
-        positive_of(manifest, dataset),
+        dataset.positive,
     )
-
-
-def positive_of(manifest: Manifest, dataset: Dataset) -> int | None:
-    """Return the index of the positive one of two classes: that of the thresholds, or the rarer."""
-    thresholds = manifest.thresholds
-    named = None if thresholds is None else thresholds.positive
-    return dataset.positive if named not in manifest.labels else manifest.labels.index(str(named))
 
 
 def measure_with_intervals(
@@ -73,10 +66,10 @@ def data_gaps(dataset: Dataset, indices: np.ndarray) -> dict[str, list[str]]:
         dataset: samples with the labels of a model.
         indices: those that are measured, int64 `(samples,)`.
     """
-    return {"lacking": _lacking_labels(dataset, indices), "left_out": list(dataset.skipped)}
+    return {"lacking": lacking_labels(dataset, indices), "left_out": list(dataset.skipped)}
 
 
-def _lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:
+def lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:
     """Return the classes or labels that no sample has."""
     if dataset.task == "regression":
         return []
@@ -101,9 +94,10 @@ def evaluate_predictions(
         predictions: probabilities or values for them, `(samples, outputs)`.
 
     Returns:
-        `scores`, each with its interval; what `data_gaps` returns; for classes and labels
-        `classes`, `calibration` and, if the model has them, `thresholds`; for classes `confusions`
-        and, if the model has one, `reject_option`; for values `error_quantiles`,
+        `scores`, each with its interval; `positive`, the positive one of two classes, or None; what
+        `data_gaps` returns; for classes and labels `classes`, `calibration` and, if the model has
+        them, `thresholds` and `decisions`, a line on each that says what is predicted; for classes
+        `confusions` and, if the model has one, `reject_option`; for values `error_quantiles`,
         `errors_by_decile` and, if the model has intervals, `coverage`.
     """
     targets, labels = dataset.targets[indices], manifest.labels
@@ -112,6 +106,7 @@ def evaluate_predictions(
     found: dict[str, Any] = {
         "samples": len(indices),
         "scores": {name: describe_interval(v, intervals[name]) for name, v in scores.items()},
+        "positive": dataset.positive_label,
         **data_gaps(dataset, indices),
     }
     if manifest.task == "regression":
@@ -124,6 +119,8 @@ def evaluate_predictions(
         found["confusions"] = confused_pairs(targets, decided, labels)
     if manifest.thresholds is not None:
         precision, recall = precision_and_recall(decided, targets, len(labels))
+        measured = replace(manifest.thresholds, precision=precision, recall=recall)
+        found["decisions"] = describe_thresholds(measured, labels, "on these samples")
         found["thresholds"] = [
             {"label": label, "threshold": value, "precision": right, "recall": part}
             for label, value, right, part in zip(

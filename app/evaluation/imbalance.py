@@ -6,7 +6,7 @@ from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
-from serving.written_numbers import write_number
+from serving.written_numbers import write_number, write_percent, write_score
 
 from .metrics import class_scores
 from .thresholds import choose_thresholds, is_default
@@ -50,7 +50,7 @@ def suggest_for_rare_class(
         advice.append(_suggest_threshold(dataset, splits, validation, label))
     if not any(advice):
         return ""
-    return f'"{label}" has {fraction:.1%} of the training samples: ' + "; ".join(
+    return f'"{label}" has {write_percent(fraction)} of the training samples: ' + "; ".join(
         filter(None, advice)
     )
 
@@ -75,8 +75,8 @@ def describe_weighted(
         farthest = dataset.positive
     return (
         f'class_weight={config.class_weight} shifts probabilities: that of "'
-        f'{dataset.labels[farthest]}" is {means[farthest]:.3f} on average, where '
-        f"{fractions[farthest]:.3f} of the test samples have it. An export corrects them"
+        f'{dataset.labels[farthest]}" is {_fraction(means[farthest])} on average, where '
+        f"{_fraction(fractions[farthest])} of the test samples have it. An export corrects them"
     )
 
 
@@ -98,6 +98,10 @@ def _suggest_threshold(dataset: Dataset, splits: Splits, validation: np.ndarray,
         return ""
     at = dict(zip(dataset.labels, thresholds or (), strict=False)).get(label, 0.5)
     return (
-        f"--set threshold=f1 predicts it from a probability of {at:.3f} on, with an F1 of "
-        f"{scores[1]:.3f} on the validation split instead of {scores[0]:.3f}"
+        f"--set threshold=f1 predicts it from a probability of {_fraction(at)} on, with an F1 of "
+        f"{_fraction(scores[1])} on the validation split instead of {_fraction(scores[0])}"
     )
+
+
+def _fraction(value: float) -> str:
+    return write_score("fraction", value)

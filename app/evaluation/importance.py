@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 
 from app.data.datasets import Dataset
 from app.data.splits import some
+from serving.decisions import decide
 
 from .metrics import SCORES, compared_score
 from .predictions import predict_rows
@@ -105,7 +106,11 @@ def source_columns(dataset: Dataset) -> list[Column]:
 
 
 def permutation_importance(
-    model: keras.Model, dataset: Dataset, test: np.ndarray, scores: dict[str, float]
+    model: keras.Model,
+    dataset: Dataset,
+    test: np.ndarray,
+    scores: dict[str, float],
+    thresholds: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Return how far the score falls if the values of a column are permuted (Breiman, 2001).
 
@@ -118,20 +123,25 @@ def permutation_importance(
         dataset: a data set of rows.
         test: indices of the test split, int64 `(samples,)`.
         scores: metrics of the model on the test split; they determine the score.
+        thresholds: threshold of each class or label, which scores of decisions follow; None for the
+            default.
 
     Returns:
-        `score`, its name; `samples`, the number of rows; `columns`, in descending order of
-        importance, each with `name`, `drop` and the ends of the interval `low` and `high`.
+        `score`, its name; `samples`, the number of rows; `column_count`, the number of all columns;
+        `columns`, those that were measured, in descending order of importance, each with `name`,
+        `drop` and the ends of the interval `low` and `high`.
     """
-    columns = _screened(model, dataset, test)
+    every = source_columns(dataset)
+    columns = _screened(model, dataset, test, every)
     count = _MAX_PREDICTED // (REPEATS * len(columns))
     chosen = test[some(len(test), min(max(count, _MIN_ROWS), _MAX_ROWS))]
     rows, targets = read_rows(dataset, chosen), dataset.targets[chosen]
     before = predict_rows(model, dataset.task, rows.inputs)
     name = compared_score(dataset.task, scores)
-    if np.isnan(_Score(name, dataset.positive)(targets, before)):  # a rare class is not among them
+    score = _Score(name, dataset.positive, thresholds)
+    if np.isnan(score(targets, before)):  # a rare class is not among them
         name = SCORES[dataset.task]
-    score = _Score(name, dataset.positive)
+        score = _Score(name, dataset.positive, thresholds)
     random = np.random.default_rng(0)
     draws = [random.integers(len(chosen), size=len(chosen)) for _ in range(_BOOTSTRAPS)]
     whole, drawn = score(targets, before), [score(targets[i], before[i]) for i in draws]
@@ -150,7 +160,12 @@ def permutation_importance(
         ends = {"low": float(drop - reach), "high": float(drop + reach)}
         found.append({"name": column.name, "drop": float(drop), **ends})
     order = np.argsort([-row["drop"] for row in found], kind="stable")
-    return {"score": name, "samples": len(chosen), "columns": [found[n] for n in order]}
+    return {
+        "score": name,
+        "samples": len(chosen),
+        "column_count": len(every),
+        "columns": [found[n] for n in order],
+    }
 
 
 def partial_dependence(
@@ -204,9 +219,10 @@ def _stack(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def _screened(model: keras.Model, dataset: Dataset, test: np.ndarray) -> list[Column]:
+def _screened(
+    model: keras.Model, dataset: Dataset, test: np.ndarray, columns: list[Column]
+) -> list[Column]:
     """Return the columns whose permutation changes the predictions most, all if they are few."""
-    columns = source_columns(dataset)
     if len(columns) <= _MAX_COLUMNS:
         return columns
     rows = read_rows(dataset, test[some(len(test), _SCREENED_ROWS)])
@@ -256,29 +272,31 @@ def _grid(rows: Rows, column: Column) -> np.ndarray:
 class _Score:
     """A score that is computed a thousand times, faster than by `measure`."""
 
-    def __init__(self, name: str, positive: int | None) -> None:
+    def __init__(self, name: str, positive: int | None, thresholds: Sequence[float] | None) -> None:
         self._name = name
         self._positive = positive
+        self._thresholds = thresholds
 
     def __call__(self, targets: np.ndarray, predictions: np.ndarray) -> float:
         """Return the score; NaN if it is undefined."""
         if self._name == "accuracy":
-            return float((predictions.argmax(axis=1) == targets).mean())
+            return float((decide("multiclass", predictions, self._thresholds) == targets).mean())
         if self._name == "roc_auc":
             if self._positive is None:
                 return _roc_auc(targets > 0, predictions)
             place = self._positive
             return _roc_auc((targets == place)[:, np.newaxis], predictions[:, [place]])
         if self._name == "f1_macro":
-            is_set, is_true = predictions >= 0.5, targets > 0
+            is_set, is_true = decide("multilabel", predictions, self._thresholds), targets > 0
             both = (is_set & is_true).sum(axis=0)
             return float(
                 (2 * both / np.maximum(is_set.sum(axis=0) + is_true.sum(axis=0), 1)).mean()
             )
-        spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-        errors = ((targets - predictions) ** 2).sum(axis=0)
-        varies = spread > 0
-        return float((1 - errors[varies] / spread[varies]).mean()) if varies.any() else 0.0
+        varies = np.ptp(targets, axis=0) > 0
+        exact = targets[:, varies].astype(np.float64)  # squares may not fit in float32
+        spread = ((exact - exact.mean(axis=0)) ** 2).sum(axis=0)
+        errors = ((exact - predictions[:, varies]) ** 2).sum(axis=0)
+        return float((1 - errors / spread).mean()) if varies.any() else 0.0
 
 
 def _roc_auc(is_positive: np.ndarray, scores: np.ndarray) -> float:

@@ -17,8 +17,10 @@ TOP_K = 3
 Scorer = Callable[[np.ndarray], dict[str, Any]]
 # Smaller probabilities count as this one in cross entropy, as in scikit-learn.
 _EPSILON = float(np.finfo(np.float64).eps)
-# The average precision of more classes would take longer than it is worth.
+# To rank the samples by each of more classes, in each resample, would take minutes.
 _MAX_RANKED = 100
+# A smaller spread, relative to the mean, is rounding: targets are float32.
+_CONSTANT = 1e-12
 _BOOTSTRAPS = 200
 # Weights that are scored at once: more would leave the cache of a processor.
 _WEIGHTS_AT_ONCE = 10_000
@@ -80,7 +82,7 @@ def _class_scorer(
     F1 is averaged over the classes that are a target or predicted. ROC AUC and average precision
     are those of one class against the rest: of the positive one of two classes, averaged over three
     or more. They come first for two classes, of which one may be rare, and are left out if a class
-    is missing. Top-3 accuracy is left out if there are fewer than six classes.
+    is missing, or there are many. Top-3 accuracy is left out if there are fewer than six classes.
     """
     count = exact.shape[1]
     # float32 rows sum to 1 within 1e-6 only
@@ -89,10 +91,14 @@ def _class_scorer(
     losses = -np.log(np.clip(own, _EPSILON, 1 - _EPSILON))
     is_right = predicted == targets
     # Of two classes, one column says it all.
-    ranked = [1 if positive is None else positive] if count == 2 else np.arange(count)
+    ranked = [1 if positive is None else positive] if count == 2 else slice(None)
     rank = _ranking_scorer(np.eye(count, dtype=bool)[targets][:, ranked], normalized[:, ranked])
-    highest = np.argsort(normalized, axis=1, kind="stable")[:, -TOP_K:]
-    is_near = (highest == targets[:, np.newaxis]).any(axis=1)
+    # Of equal probabilities, the later one counts as higher.
+    is_later = np.arange(count) > targets[:, np.newaxis]
+    is_higher = np.where(
+        is_later, normalized >= own[:, np.newaxis], normalized > own[:, np.newaxis]
+    )
+    is_near = is_higher.sum(axis=1) < TOP_K
 
     def score(weights: np.ndarray) -> dict[str, Any]:
         sums = [
@@ -117,7 +123,7 @@ def _label_scorer(truth: np.ndarray, exact: np.ndarray, decided: np.ndarray) -> 
 
     These are F1 averaged over labels (macro) and over all decisions (micro), binary cross entropy
     in nats, and ROC AUC and average precision averaged over labels, which are left out if a label
-    is always or never set.
+    is always or never set, or there are many.
     """
     clipped = np.clip(exact, 1e-7, 1 - 1e-7)
     losses = -np.log(np.where(truth, clipped, 1 - clipped)).mean(axis=1)
@@ -154,8 +160,9 @@ def _value_scorer(targets: np.ndarray, values: np.ndarray) -> Scorer:
             return found
         means = (share @ targets)[..., np.newaxis, :]  # (1, values), or one for each resample
         spread = np.einsum("...s,...sv->...v", share, (targets - means) ** 2)
-        # a spread of 0 must not divide
-        r2 = np.where(spread > 0, 1 - mse / np.where(spread > 0, spread, 1), mse == 0)
+        # The mean of equal targets may be off by rounding, and their spread must not divide.
+        varies = spread > (_CONSTANT * means[..., 0, :]) ** 2
+        r2 = np.where(varies, 1 - mse / np.where(varies, spread, 1), mse == 0)
         return {**found, "r2": _plain(r2.mean(axis=-1))}
 
     return score
@@ -164,14 +171,15 @@ def _value_scorer(targets: np.ndarray, values: np.ndarray) -> Scorer:
 def _ranking_scorer(truth: np.ndarray, scores: np.ndarray) -> Scorer:
     """Score the ranking of samples by each label: ROC AUC and average precision, averaged.
 
-    They are left out if a label is always or never set, and average precision if there are many.
-    In a resample where a label is always or never set, they are NaN.
+    They are left out if a label is always or never set, or if there are many labels. In a resample
+    where a label is always or never set, they are NaN.
 
     Args:
         truth: bool `(samples, labels)`.
         scores: `(samples, labels)`.
     """
-    if not (truth.any(axis=0) & ~truth.all(axis=0)).all():
+    is_varied = truth.any(axis=0) & ~truth.all(axis=0)
+    if truth.shape[1] > _MAX_RANKED or not is_varied.all():
         return lambda _: {}
     orders = np.argsort(-scores, axis=0, kind="stable").T
     ranked = []
@@ -180,15 +188,13 @@ def _ranking_scorer(truth: np.ndarray, scores: np.ndarray) -> Scorer:
         # Samples of equal probability have one place.
         ends = np.flatnonzero(np.append(falling[:-1] != falling[1:], True))
         ranked.append((order, truth[order, label], ends))
-    has_precision = len(ranked) <= _MAX_RANKED
 
     def score(weights: np.ndarray) -> dict[str, Any]:
         curves = [
             _areas(weights.take(order, axis=-1), is_true, ends) for order, is_true, ends in ranked
         ]
         auc, precision = (_plain(np.mean(areas, axis=0)) for areas in zip(*curves, strict=True))
-        found = {"roc_auc": auc, "average_precision": precision}
-        return found if has_precision else {"roc_auc": auc}
+        return {"roc_auc": auc, "average_precision": precision}
 
     return score
 
@@ -242,7 +248,9 @@ def class_scores(
     labels: Sequence[str],
     thresholds: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return precision, recall and F1 of each class or label, in ascending order of F1.
+    """Return precision, recall and F1 of each class or label, the worst first.
+
+    They are in ascending order of F1; those that no sample has come last.
 
     Args:
         targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
@@ -251,8 +259,9 @@ def class_scores(
         thresholds: see `serving.decisions.decide`.
 
     Returns:
-        For each class its `name`, the number of `samples` that have it, and the scores. Precision
-        is 0 if the class is never predicted, recall and F1 are 0 if no sample has it.
+        For each class its `name`, the number of `samples` that have it, how often it is
+        `predicted`, and the scores. Precision is 0 if the class is never predicted, recall and F1
+        are 0 if no sample has it.
     """
     task = "multilabel" if targets.ndim > 1 else "multiclass"
     truth, decided = (
@@ -261,10 +270,11 @@ def class_scores(
     right, samples, chosen = ((truth & decided).sum(0), truth.sum(0), decided.sum(0))
     precision, recall = (right / np.maximum(total, 1) for total in (chosen, samples))
     f1 = 2 * right / np.maximum(samples + chosen, 1)
-    columns = (labels, samples.tolist(), precision.tolist(), recall.tolist(), f1.tolist())
-    names = ("name", "samples", "precision", "recall", "f1")
+    arrays = (samples, chosen, precision, recall, f1)
+    columns = (labels, *(array.tolist() for array in arrays))
+    names = ("name", "samples", "predicted", "precision", "recall", "f1")
     rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return sorted(rows, key=lambda row: row["f1"])
+    return sorted(rows, key=lambda row: (not row["samples"], row["f1"]))
 
 
 def labels_set(array: np.ndarray, count: int) -> np.ndarray:
@@ -291,6 +301,19 @@ def compared_score(task: str, scores: Mapping[str, float]) -> str:
     """
     is_ranked = next(iter(scores)) == "roc_auc" or task == "multilabel"
     return "roc_auc" if is_ranked and "roc_auc" in scores else SCORES[task]
+
+
+def plain_score(task: str, scores: Mapping[str, float]) -> str:
+    """Return the name of the score that says most to people who do not know scores.
+
+    Where classes are so unequal that most answers are right without a model, it is ROC AUC.
+
+    Args:
+        task: `multiclass`, `multilabel` or `regression`.
+        scores: scores of a model on the test split, from `measure`.
+    """
+    named = {"multilabel": "exact_match", "regression": "mae"}
+    return named.get(task) or compared_score(task, scores)
 
 
 def standard_error(task: str, targets: np.ndarray, predictions: np.ndarray) -> float:

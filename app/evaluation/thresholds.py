@@ -171,7 +171,7 @@ def record_thresholds(
     return Thresholds(
         str(rule),
         tuple(values),
-        None if dataset.positive is None else dataset.labels[dataset.positive],
+        dataset.positive_label,
         splits.describe("train" if rule == WEIGHTED else "validation"),
         splits.describe("test"),
         precision,

@@ -9,7 +9,7 @@ CAPTIONS = {
     "would give an image another target does harm: set augmentation.* lower.",
     "training_sizes": "Score by number of training samples. If the curves are still apart and "
     "rising on the right, more data will help. If they meet, a larger model may help.",
-    "confusion_matrix": "Test samples by true class (rows) and predicted class (columns). Counts "
+    "confusion_matrix": "Samples by true class (rows) and predicted class (columns). Counts "
     "off the diagonal are mistakes.",
     "mistakes": "The mistakes that the model is most confident about. Some may be wrong labels; "
     "the others show what the model has yet to learn.",
@@ -18,9 +18,9 @@ CAPTIONS = {
     "roc": "True positive rate by false positive rate as the threshold falls. The closer a curve "
     "is to the upper left corner, the better; AUC is the area under it.",
     "precision_recall": "Precision by recall as the threshold falls. The full point is the "
-    "threshold of this run, and a hollow one that of 0.5 if it differs. AP, average precision, is "
+    "threshold that decides, and a hollow one that of 0.5 if it differs. AP, average precision, is "
     "the area under the curve; where a class is rare, it says more than ROC AUC.",
-    "predicted_and_true": "Predicted values by true values of the test split. On the dashed line "
+    "predicted_and_true": "Predicted values by true values. On the dashed line "
     "the prediction is exact.",
     "residuals": "Left: residuals by predicted value, which should have no pattern; the interval "
     "contains as many true values as the validation split promises. Right: errors by tenths of the "

@@ -9,6 +9,8 @@ from serving.written_numbers import write_percent, write_score
 SHOWN_CLASSES = 12
 # Of more classes, the terminal shows none.
 SPOKEN_CLASSES = 4
+# Stands for a score of which there is nothing to measure.
+UNDEFINED = "\N{EN DASH}"
 
 
 def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = False) -> list[str]:
@@ -26,10 +28,23 @@ def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = Fal
     return texts[:SHOWN_CLASSES] + more
 
 
-def _described(row: dict[str, Any]) -> str:
-    if row.get("samples") == 0:
-        return f'"{row["name"]}" has no test sample'
+def write_class_scores(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Return precision, recall and F1 of a class as texts; a dash for those that are undefined.
+
+    Args:
+        row: see `app.evaluation.metrics.class_scores`; in runs of earlier versions it does not say
+            how often the class is predicted.
+    """
+    samples, predicted = row["samples"], row.get("predicted", row["precision"])
     return (
-        f'"{row["name"]}" precision {write_percent(row["precision"])}, '
-        f"recall {write_percent(row['recall'])}, F1 {write_score('f1', row['f1'])}"
+        write_percent(row["precision"]) if predicted else UNDEFINED,
+        write_percent(row["recall"]) if samples else UNDEFINED,
+        write_score("f1", row["f1"]) if samples or predicted else UNDEFINED,
     )
+
+
+def _described(row: dict[str, Any]) -> str:
+    if not row["samples"]:
+        return f'"{row["name"]}" has no sample'
+    precision, recall, f1 = write_class_scores(row)
+    return f'"{row["name"]}" precision {precision}, recall {recall}, F1 {f1}'

@@ -25,8 +25,9 @@ from app.evaluation.calibration import (
     reliability,
 )
 from app.evaluation.estimates import proportion_estimate
+from serving.written_numbers import write_percent, write_probability, write_score
 
-from .plotting import BLUE, GRAY, LINES, distinct, save, short
+from .plotting import BLUE, GRAY, LINES, distinct, save, short_names
 
 # Larger matrices have no space for a number in each cell or a name at each row.
 _COUNTED_CLASSES = 30
@@ -53,7 +54,7 @@ def draw_confusion_matrix(
     """
     counts = confusion_matrix(targets, predicted, labels=np.arange(len(labels)))
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [short(label) for label in labels]
+    names = short_names(labels)
     is_counted = len(labels) <= _COUNTED_CLASSES
     cells = _CELL * len(labels) if is_counted else _CELLS
     side = 2.2 + cells + 0.05 * max(map(len, names))
@@ -66,7 +67,7 @@ def draw_confusion_matrix(
         figure.colorbar(image, label="fraction of the true class", shrink=0.7)
     _name_classes(axes, names)
     axes.set_title(
-        f"{np.trace(counts):,} of {counts.sum():,} test samples\nare classified correctly",
+        f"{np.trace(counts):,} of {counts.sum():,} samples\nare classified correctly",
         fontsize=10,
     )
     save(figure, path)
@@ -160,9 +161,11 @@ def draw_roc_curves(
     figure = Figure(figsize=(5.5, 5.5), layout="constrained")
     axes = figure.subplots()
     axes.plot((0, 1), (0, 1), color=GRAY, linewidth=1, label="chance")
-    for label, (color, line) in zip(drawn, distinct(len(drawn), LINES), strict=True):
+    names = short_names([labels[label] for label in drawn])
+    styles = distinct(len(drawn), LINES)
+    for label, title, (color, line) in zip(drawn, names, styles, strict=True):
         false_positives, true_positives, _ = roc_curve(targets[:, label], probabilities[:, label])
-        name = f"AUC {auc(false_positives, true_positives):.3f}  {short(labels[label])}"
+        name = f"AUC {write_score('auc', auc(false_positives, true_positives))}  {title}"
         axes.plot(false_positives, true_positives, color=color, linestyle=line, label=name)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     if len(varying) > len(drawn):
@@ -228,18 +231,22 @@ def draw_precision_recall(ranked: RankedLabels, path: Path) -> None:
     axes = figure.subplots()
     if len(drawn) == 1:
         share = float(targets[:, drawn[0]].mean())
-        axes.axhline(share, color=GRAY, linewidth=1, label=f"precision {share:.3f} by chance")
-    for label, (color, line) in zip(drawn, distinct(len(drawn), LINES), strict=True):
+        axes.axhline(
+            share, color=GRAY, linewidth=1, label=f"precision {write_percent(share)} by chance"
+        )
+    names = short_names([ranked.labels[label] for label in drawn])
+    styles = distinct(len(drawn), LINES)
+    for label, title, (color, line) in zip(drawn, names, styles, strict=True):
         is_true, scores = targets[:, label], probabilities[:, label]
         precision, recall, _ = precision_recall_curve(is_true, scores)
         average = average_precision_score(is_true, scores)
-        name = f"AP {average:.3f}  {short(ranked.labels[label])}"
+        name = f"AP {write_score('average_precision', average)}  {title}"
         axes.plot(recall, precision, color=color, linestyle=line, label=name)
         chosen = 0.5 if ranked.thresholds is None else ranked.thresholds[label]
         for threshold, face in {0.5: "white", chosen: color}.items():
             _mark_threshold(axes, is_true, scores >= np.float64(threshold), color, face)
             if len(drawn) == 1:
-                axes.lines[-1].set_label(f"threshold {threshold:.3f}")
+                axes.lines[-1].set_label(f"threshold {write_probability(threshold)}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_aspect("equal")
     if len(varying) > len(drawn):
@@ -314,8 +321,8 @@ def _show_image(axes: Any, image: np.ndarray, middle: float, top: float, caption
 
 def _caption(true: str, predicted: str, confidence: float) -> str:
     end = f" {confidence:.2f}"
-    line = f"{short(true)} → {short(predicted)}{end}"
+    line = f"{' → '.join(short_names((true, predicted)))}{end}"
     if len(line) <= _CAPTION_LENGTH:
         return line
-    second = short(predicted, _SECOND_LENGTH - len("→ ") - len(end))
-    return f"{short(true, _CAPTION_LENGTH)}\n→ {second}{end}"
+    first, second = short_names((true, predicted), _SECOND_LENGTH - len("→ ") - len(end))
+    return f"{first}\n→ {second}{end}"

@@ -8,9 +8,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.data.datasets import Dataset
+from serving.manifest import TASKS
 from serving.written_numbers import metric_name
 
-from .plotting import BLUE, GRAY, LINES, distinct, panel_grid, save, short, style, write_ticks
+from .plotting import (
+    BLUE,
+    GRAY,
+    LINES,
+    distinct,
+    panel_grid,
+    save,
+    short,
+    short_names,
+    style,
+    write_ticks,
+)
 
 _SHOWN = 15
 _CURVES = 5
@@ -32,11 +44,11 @@ def draw_importance(importance: dict[str, Any], path: Path) -> None:
         figure = Figure(figsize=(6.5, 1.2 + 0.3 * len(rows)), layout="constrained")
         axes = figure.subplots()
         axes.barh(places, drops, xerr=reach, color=BLUE, ecolor="black", capsize=3, height=0.7)
-        axes.set_yticks(places, [short(row["name"]) for row in rows])
+        axes.set_yticks(places, short_names([row["name"] for row in rows]))
         axes.axvline(0, color=GRAY, linewidth=1)
         axes.set_xlabel(f"{metric_name(importance['score'])} falls by, if the column is permuted")
-        if len(importance["columns"]) > len(rows):
-            title = f"the {len(rows)} most important of {len(importance['columns'])} columns"
+        if importance["column_count"] > len(rows):
+            title = f"the {len(rows)} most important of {importance['column_count']:,} columns"
             axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3, axis="x")
         save(figure, path)
@@ -60,13 +72,20 @@ def draw_dependence(dependence: Sequence[dict[str, Any]], dataset: Dataset, path
         # All panels have one scale, which shows which column matters most.
         has_one_scale = len(shown) == 1 or _has_scales(dataset, shown)
         figure, panels = panel_grid(len(dependence), 4.2, 3.2, sharey=has_one_scale)
-        for axes, column in zip(panels, dependence, strict=True):
+        names = short_names([dataset.labels[number] for number in shown])
+        titles = short_names([column["name"] for column in dependence])
+        for axes, column, title in zip(panels, dependence, titles, strict=True):
             curves = _curves(np.asarray(column["predictions"])[:, shown], dataset, shown)
-            _draw_column(axes, column, curves, [dataset.labels[number] for number in shown])
+            _draw_column(axes, column, curves, names)
+            axes.set_title(title, fontsize=10)
+        if dataset.positive is None and len(dataset.labels) > len(shown):
+            kind = TASKS[dataset.task]
+            title = f"the first {len(shown)} of {len(dataset.labels):,} {kind}"
+            figure.suptitle(title, fontsize=10)
         figure.supylabel(_what(dataset, shown), fontsize=10)
         if len(shown) > 1:
-            handles, names = panels[0].get_legend_handles_labels()
-            figure.legend(handles, names, loc="outside right upper", fontsize=8)
+            legend = panels[0].get_legend_handles_labels()
+            figure.legend(*legend, loc="outside right upper", fontsize=8)
         save(figure, path)
 
 
@@ -105,16 +124,15 @@ def _draw_column(
     places = range(len(values)) if are_texts else values
     styles = distinct(len(labels), LINES)
     for label, curve, (color, line) in zip(labels, curves.T, styles, strict=True):
-        name = f" {short(label)}"
+        name = f" {label}"
         if are_texts:
             axes.plot(places, curve, color=color, marker="o", linestyle="", label=name)
         else:
             axes.plot(places, curve, color=color, marker=".", linestyle=line, label=name)
     if are_texts:
-        names = [short(text, _TEXT_LENGTH) or "(missing)" for text in values]
+        names = [text or "(missing)" for text in short_names(values, _TEXT_LENGTH)]
         axes.set_xticks(places, names, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_xlim(-0.5, len(values) - 0.5)
     write_ticks(axes.yaxis, *([] if are_texts else [axes.xaxis]))
     axes.tick_params(labelsize=8)
-    axes.set_title(short(column["name"]), fontsize=10)
     axes.grid(alpha=0.3)

@@ -23,7 +23,8 @@ def comparison_lines(facts: dict[str, Any]) -> list[str]:
     ]
     for name, found in facts.get("scores", {}).items():
         lines.append(
-            f"{metric_name(name) + ':':27} {write_interval(name, found['first'])} → "
+            f"{metric_name(name, facts['positive']) + ':':27} "
+            f"{write_interval(name, found['first'])} → "
             f"{write_interval(name, found['second'])}, {write_difference(name, found)}"
         )
     if "scores" in facts:
@@ -55,7 +56,7 @@ def short_comparison(facts: dict[str, Any]) -> list[str]:
 
 def _model(model: dict[str, Any]) -> str:
     precision = "" if model["precision"] == "float32" else f", {model['precision']}"
-    return f"{model['name']} {model['version']}{precision}"
+    return f"{model['title']}{precision}"
 
 
 def _agreement(facts: dict[str, Any]) -> list[str]:
@@ -72,8 +73,9 @@ def _agreement(facts: dict[str, Any]) -> list[str]:
         f"{'changes' if changed == 1 else 'change'}"
     ]
     lines += [f"  {describe_change(change)}" for change in facts["changes"][:_SHOWN_CHANGES]]
-    left = len(facts["changes"]) - _SHOWN_CHANGES
-    return [*lines, f"  and {left} more kinds of change"] if left > 0 else lines
+    left = facts["kinds"] - _SHOWN_CHANGES
+    more = f"  and {left:,} more kind{'' if left == 1 else 's'} of change"
+    return [*lines, more] if left > 0 else lines
 
 
 def describe_change(change: dict[str, Any]) -> str:
@@ -108,7 +110,7 @@ def describe_mcnemar(found: dict[str, Any]) -> str:
     if not found["only_first_right"] + found["only_second_right"]:
         return "both are right about the same samples"
     p_value = found["p_value"]
-    verdict = "not due to chance" if p_value < _LEVEL else "which may be chance"
+    verdict = "unlikely to be chance" if p_value < _LEVEL else "which may be chance"
     shown = f"{p_value:.3f}" if p_value >= 0.001 else f"{p_value:.1e}"
     return (
         f"only the first is right {counted(found['only_first_right'], 'time')}, only the second "

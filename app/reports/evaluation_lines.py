@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from serving.errors import counted, first_few, first_messages
-from serving.written_numbers import metric_name, write_number, write_percent, write_score
+from serving.written_numbers import (
+    metric_name,
+    write_number,
+    write_percent,
+    write_probability,
+    write_score,
+)
 
 from .class_lines import SHOWN_CLASSES, describe_classes
 
@@ -32,28 +38,29 @@ def describe_gaps(facts: Mapping[str, Any]) -> list[str]:
     """Return a line for files that were left out, and one for labels without samples.
 
     Args:
-        facts: what `app.evaluation.evaluations.data_gaps` returns, and more; empty without labels.
+        facts: what `app.evaluation.evaluations.data_gaps` returns, and more, such as the `task`;
+            empty without labels.
     """
     lines = []
     if left_out := facts.get("left_out"):
         lines.append(f"{counted(len(left_out), 'file')} left out: {first_messages(left_out)}")
     if labels := facts.get("lacking"):
+        is_0 = facts["task"] == "multilabel"
+        effect = "counts 0 for each" if is_0 else "leaves out each that is not predicted"
         lines.append(
-            f"no sample has {first_few(labels)}: they do not count in macro F1 unless they are "
-            "predicted, and there is no ROC AUC and average precision"
+            f"no sample has {first_few(labels)}: macro F1 {effect}, and there is no ROC AUC and "
+            "average precision"
         )
     return lines
 
 
 def evaluation_lines(facts: dict[str, Any]) -> list[str]:
     """Return an evaluation as lines for a terminal, see `app.bundles.evaluating.Evaluation`."""
-    lines = [
-        f"measured:    {facts['model']} {facts['version']}, {facts['precision']}, on "
-        f"{facts['measured_on']}"
-    ]
+    lines = [f"measured:    {facts['title']}, {facts['precision']}, on {facts['measured_on']}"]
     scores = facts["scores"]
     lines += [
-        f"{metric_name(n) + ':':27} {write_interval(n, found)}" for n, found in scores.items()
+        f"{metric_name(name, facts['positive']) + ':':27} {write_interval(name, found)}"
+        for name, found in scores.items()
     ]
     lines.append(f"intervals:   {describe_methods(scores)}")
     lines += [f"note:        {line}" for line in describe_gaps(facts)]
@@ -65,10 +72,7 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
         f"confused:    {describe_confusion(pair)}"
         for pair in facts.get("confusions", ())[:_SHOWN_PAIRS]
     ]
-    lines += [
-        f"threshold:   {describe_threshold(row)}"
-        for row in facts.get("thresholds", ())[:SHOWN_CLASSES]
-    ]
+    lines += [f"threshold:   {line}" for line in facts.get("decisions", ())[:SHOWN_CLASSES]]
     if "reject_option" in facts:
         lines.append(f"reject:      {describe_accepted(facts['reject_option'])}")
     lines += [
@@ -85,13 +89,17 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
 
 def describe_calibration(found: dict[str, float]) -> str:
     """Return calibration errors in one line, with what a calibrated model would have."""
-    side = "over" if found["mean_confidence"] > found["right"] else "under"
-    verdict = (
-        f"{side}confident: {write_percent(found['mean_confidence'])} confidence for "
-        f"{write_percent(found['right'])} right"
-        if found["ece"] > 2 * found["ece_by_chance"]
-        else "no sign of more than that"
-    )
+    gap = found["mean_confidence"] - found["right"]
+    if found["ece"] <= 2 * found["ece_by_chance"]:
+        verdict = "no sign of more than that"
+    elif abs(gap) < found["ece"] / 2:  # the ECE would be the gap if all bins erred to one side
+        verdict = "overconfident at some probabilities and underconfident at others"
+    else:
+        verdict = (
+            f"{'over' if gap > 0 else 'under'}confident: the most probable answers have "
+            f"{write_percent(found['mean_confidence'])} on average, and "
+            f"{write_percent(found['right'])} of them are right"
+        )
     return (
         f"ECE {found['ece']:.4f}, class-wise {found['classwise_ece']:.4f}; a calibrated model "
         f"would have an ECE of {found['ece_by_chance']:.4f} by chance; {verdict}"
@@ -102,8 +110,8 @@ def describe_accepted(found: dict[str, Any]) -> str:
     """Return what a reject option does on the data, in one line."""
     accuracy = "" if found["accuracy"] is None else f", with accuracy {found['accuracy']:.2%}"
     return (
-        f"predictions below probability {found['threshold']:.4f}; {found['coverage']:.2%} is "
-        f"accepted{accuracy}"
+        f"predictions below probability {write_probability(found['threshold'])}; "
+        f"{found['coverage']:.2%} is accepted{accuracy}"
     )
 
 
@@ -113,12 +121,4 @@ def describe_confusion(pair: dict[str, Any]) -> str:
     return (
         f"{share} of “{pair['true']}” ({pair['count']:,} of {pair['samples']:,}) are taken for "
         f"“{pair['predicted']}”"
-    )
-
-
-def describe_threshold(row: dict[str, Any]) -> str:
-    """Return what the threshold of a label reaches, in one line."""
-    return (
-        f"“{row['label']}” from {row['threshold']:z.4f} on: precision "
-        f"{write_percent(row['precision'])}, recall {write_percent(row['recall'])}"
     )

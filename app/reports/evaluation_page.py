@@ -9,16 +9,22 @@ import numpy as np
 from app.data.datasets import Dataset
 from app.system.atomic_files import atomic_write
 from serving.manifest import TASKS, Manifest
-from serving.written_numbers import metric_name, write_number, write_percent, write_score
+from serving.written_numbers import (
+    metric_name,
+    write_number,
+    write_numbers,
+    write_percent,
+    write_score,
+)
 
 from .captions import CAPTIONS
+from .class_lines import write_class_scores
 from .evaluation_lines import (
     describe_accepted,
     describe_calibration,
     describe_confusion,
     describe_gaps,
     describe_methods,
-    describe_threshold,
 )
 from .html import captioned_pictures, render
 from .run_figures import draw_predictions
@@ -60,11 +66,13 @@ def write_evaluation_page(
         methods=describe_methods(facts["scores"]),
         calibration=describe_calibration(facts["calibration"]) if "calibration" in facts else "",
         accepted=describe_accepted(facts["reject_option"]) if "reject_option" in facts else "",
-        thresholds=[describe_threshold(row) for row in facts.get("thresholds", ())],
+        thresholds=facts.get("decisions", ()),
         confused=[describe_confusion(pair) for pair in facts.get("confusions", ())],
         pictures=pictures,
         metric_name=metric_name,
+        write_class_scores=write_class_scores,
         write_number=write_number,
+        write_numbers=write_numbers,
         write_percent=write_percent,
         write_score=write_score,
     )

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from app.data.datasets import Dataset
 
-from .plotting import MARKERS, distinct, save, short, style
+from .plotting import MARKERS, distinct, save, short, short_names, style
 
 # More dots would hide each other.
 MAX_SAMPLES = 2000
@@ -58,11 +58,14 @@ def _draw_classes(
     if len(labels) > _NAMED_CLASSES:
         _draw_many_classes(axes, points, targets, labels)
         return
-    for number, (color, marker) in enumerate(distinct(len(labels), MARKERS)):
+    styles = distinct(len(labels), MARKERS)
+    for number, (title, (color, marker)) in enumerate(
+        zip(short_names(labels), styles, strict=True)
+    ):
         own = points[targets == number]
         if len(own):
             # matplotlib leaves out names with a leading underscore; the blank prevents that.
-            name = f" {short(labels[number])}"
+            name = f" {title}"
             axes.scatter(*own.T, color=color, marker=marker, label=name, **_DOTS)
     axes.figure.legend(loc="outside right upper", fontsize=8)
 
@@ -73,7 +76,7 @@ def _draw_many_classes(
     dots = axes.scatter(*points.T, c=targets, cmap="viridis", vmin=0, vmax=len(labels) - 1, **_DOTS)
     bar = axes.figure.colorbar(dots, label="class")
     ticks = range(0, len(labels), -(-len(labels) // _NAMES_AT_BAR))
-    bar.set_ticks(ticks, labels=[short(labels[tick]) for tick in ticks])
+    bar.set_ticks(ticks, labels=short_names([labels[tick] for tick in ticks]))
 
 
 def _draw_labels(axes: Any, points: np.ndarray, targets: np.ndarray, _: tuple[str, ...]) -> None:

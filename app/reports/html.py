@@ -4,6 +4,7 @@ import base64
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -16,13 +17,15 @@ def render(template: str, **values: Any) -> str:
 
 @functools.cache
 def _templates() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("app.reports"),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["quoted"] = lambda path: quote(str(path))  # for commands
+    return environment
 
 
 def data_uri(path: Path) -> str:

@@ -24,6 +24,10 @@ from .plotting import BLUE, GRAY, ORANGE, panel_grid, save, style
 from .value_figures import draw_predicted_and_true
 
 _NO_METRICS = ("epoch", "loss", "learning_rate")
+# What `draw_predictions` draws of classes and labels.
+DECISION_FIGURES = (
+    "confusion_matrix", "mistakes", "precision_recall", "reliability_diagram", "roc",
+)  # fmt: skip
 # With more epochs, markers would hide the line.
 _MARKED_EPOCHS = 30
 

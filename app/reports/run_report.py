@@ -12,10 +12,16 @@ from app.evaluation.probes import NEIGHBORS
 from serving.decisions import describe_thresholds
 from serving.errors import counted
 from serving.manifest import TASKS, Thresholds
-from serving.written_numbers import metric_name, write_number, write_percent, write_score
+from serving.written_numbers import (
+    metric_name,
+    write_number,
+    write_numbers,
+    write_percent,
+    write_score,
+)
 
 from .captions import CAPTIONS
-from .class_lines import SHOWN_CLASSES
+from .class_lines import SHOWN_CLASSES, write_class_scores
 from .html import captioned_pictures, render
 from .run_summary import summarize
 
@@ -136,6 +142,7 @@ def write_report(
             for name, title in _BASELINES.items()
             if name in evaluation.get("baselines", {})
         },
+        linear_samples=evaluation.get("linear_samples"),
         warnings=evaluation.get("warnings", ()),
         hints=evaluation.get("hints", ()),
         positive=evaluation.get("positive"),
@@ -143,7 +150,9 @@ def write_report(
         thresholds=_threshold_lines(evaluation, data["labels"]),
         intervals=evaluation.get("intervals"),
         counted=counted,
+        write_class_scores=write_class_scores,
         write_number=write_number,
+        write_numbers=write_numbers,
         write_percent=write_percent,
         write_score=write_score,
         summary=summarize(source, config.reading.target, data, metrics["test"], evaluation),

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.evaluation.estimates import proportion_estimate
-from app.evaluation.metrics import compared_score
+from app.evaluation.metrics import plain_score
 from serving.errors import counted
-from serving.written_numbers import metric_name, write_number, write_percent, write_score
+from serving.written_numbers import (
+    metric_name,
+    write_number,
+    write_numbers,
+    write_percent,
+    write_score,
+)
 
-# The score that says most to people who do not know scores, by task. Where classes are so unequal
-# that most answers are right without a model, it is the area under the ROC curve.
-_SCORES = {"multiclass": "accuracy", "multilabel": "exact_match", "regression": "mae"}
 _MEANINGS = {
     "accuracy": "right answers",
     "exact_match": "samples with all labels right",
@@ -77,9 +80,7 @@ def summarize(
         scores: metrics on the test split.
         evaluation: content of `evaluation.json`; that of an earlier version may lack parts.
     """
-    name = _SCORES[data["task"]]
-    if name == "accuracy":
-        name = compared_score(data["task"], scores)
+    name = plain_score(data["task"], scores)
     rivals = {
         title: evaluation["baselines"][key][name]
         for key, title in _MODELS.items()
@@ -114,10 +115,13 @@ def _purpose(
     }[task]
     if task == "multiclass" and target:
         what = f"{target[0]}, {what}"
-    if data["kind"] == "images":
-        return f"It sees an image like those of {source} and predicts {what}."
-    importance = evaluation.get("importance", {}).get("columns")
-    columns = len(importance or [*data["columns"], *data["string_columns"]])
+    if data["kind"] != "rows":
+        thing = "an image" if data["kind"] == "images" else "a sample"
+        return f"It sees {thing} like those of {source} and predicts {what}."
+    # The parts of a date are one column of the source, and several of the model.
+    columns = evaluation.get("importance", {}).get(
+        "column_count", len(data["columns"]) + len(data["string_columns"])
+    )
     return f"It sees {counted(columns, 'column')} of {source} and predicts {what}."
 
 
@@ -130,7 +134,7 @@ def _verdict(
 ) -> str:
     """Return the score with its interval, and whether it is better than simple models."""
     count = data["samples"]["test"]
-    text = f"Measured on {counted(count, 'sample')} that training has not seen"
+    text = f"Measured on {counted(count, 'sample')}{_unseen(data)}"
     if name in _PROPORTIONS:
         estimate = proportion_estimate(round(scores[name] * count), count)
         text += (
@@ -139,18 +143,26 @@ def _verdict(
         )
     others = [f"{metric_name(m)} {write_score(m, scores[m])}" for m in _others(name, scores)]
     text += f". {', '.join(others)[:1].upper()}{', '.join(others)[1:]}." if others else "."
-    if not rivals or evaluation.get("warnings"):
+    if not rivals or evaluation.get("shortfalls"):
         return text  # the warnings say what it does not beat
     sign = -1 if name == "mae" else 1
     ahead = [rival for rival, score in rivals.items() if sign * score >= sign * scores[name]]
     if ahead:
         return f"{text} By this score it is no better than {_joined(ahead)}."
-    lead, linear = evaluation.get("lead"), _MODELS["linear"]
-    if lead is None or lead["low"] > 0 or linear not in rivals:
-        return f"{text} It is better than {_joined(list(rivals))}."
-    beaten = _joined([rival for rival in rivals if rival != linear])
+    unclear = [_MODELS[key] for key in evaluation.get("unclear_leads", ())]
+    beaten = _joined([rival for rival in rivals if rival not in unclear])
+    if not unclear:
+        return f"{text} It is better than {beaten}."
     better = f"It is better than {beaten}; the" if beaten else "The"
-    return f"{text} {better} difference from the {linear} may be chance."
+    return f"{text} {better} difference from {_joined(unclear)} may be chance."
+
+
+def _unseen(data: dict[str, Any]) -> str:
+    """Return whether training has seen the test samples, as the end of a sentence."""
+    seen = data.get("duplicates", {}).get("test", 0)
+    if not seen:
+        return " of the test split" if data.get("is_streamed") else " that training has not seen"
+    return f", of which training has seen {seen:,}"
 
 
 def _joined(rivals: Sequence[str]) -> str:
@@ -164,7 +176,8 @@ def _others(name: str, scores: dict[str, float]) -> list[str]:
 
 def _mistakes(data: dict[str, Any], evaluation: dict[str, Any]) -> list[str]:
     if data["task"] == "multilabel":
-        return [_missed(row) for row in evaluation.get("classes", ())[:_MISTAKES]]
+        rows = evaluation.get("classes", ())
+        return [_missed(row) for row in rows if row["samples"] and row["f1"] < 1][:_MISTAKES]
     if data["task"] == "multiclass":
         return [
             f"{write_percent(pair['count'] / pair['samples'])} of “{pair['true']}” "
@@ -182,7 +195,7 @@ def _mistakes(data: dict[str, Any], evaluation: dict[str, Any]) -> list[str]:
 def _missed(row: dict[str, Any]) -> str:
     missed = round((1 - row["recall"]) * row["samples"])
     text = f"“{row['name']}”: {missed:,} of {row['samples']:,} are missed"
-    if row["precision"] > 0:
+    if row["precision"] < 1 and row.get("predicted", row["precision"]):
         text += f"; of those predicted, {write_percent(1 - row['precision'])} do not have it"
     return f"{text}."
 
@@ -191,10 +204,12 @@ def _errors(label: str, found: dict[str, float], deciles: Sequence[dict[str, Any
     half, most = write_number(found["half"]), write_number(found["nine_of_ten"])
     lines = [f"Half of the predictions of {label} are off by {half} or more, one in ten by {most}."]
     if deciles:
-        worst = max(deciles, key=lambda row: float(row["mae"]))
-        low, high = write_number(worst["from"]), write_number(worst["to"])
+        errors = [float(row["mae"]) for row in deciles]
+        worst = errors.index(max(errors))
+        ends = write_numbers([row[key] for key in ("from", "to") for row in deciles])
+        low, high = ends[worst], ends[worst + len(deciles)]
         lines.append(
-            f"It errs most where it predicts {low} to {high}: by {write_number(worst['mae'])} on "
+            f"It errs most where it predicts {low} to {high}: by {write_number(errors[worst])} on "
             "average."
         )
     return lines

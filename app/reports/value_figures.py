@@ -12,7 +12,7 @@ from app.data.splits import some
 from app.evaluation.intervals import COVERAGE, errors_by_decile
 from serving.written_numbers import write_number
 
-from .plotting import BLUE, GRAY, ORANGE, panel_grid, save, short, style, write_ticks
+from .plotting import BLUE, GRAY, ORANGE, panel_grid, save, short_names, style, write_ticks
 
 _PANELS, _POINTS = 6, 5000
 _ROWS = 3
@@ -32,8 +32,8 @@ def draw_predicted_and_true(
     """
     count = min(len(labels), _PANELS)
     figure, panels = panel_grid(count, 3.8, 4.1)
-    for number, axes in enumerate(panels):
-        _plot_values(axes, targets[:, number], values[:, number], labels[number])
+    for number, (axes, name) in enumerate(zip(panels, short_names(labels[:count]), strict=True)):
+        _plot_values(axes, targets[:, number], values[:, number], name)
     if len(labels) > count:
         figure.suptitle(f"first {count} of {len(labels)} values")
     save(figure, path)
@@ -51,7 +51,7 @@ def _plot_values(axes: Any, targets: np.ndarray, values: np.ndarray, name: str) 
         xlim=limits, ylim=limits, aspect="equal", xlabel="true value", ylabel="predicted value"
     )
     axes.set_title(
-        f"{short(name)}\nmean absolute error {write_number(np.abs(values - targets).mean(), 3)}",
+        f"{name}\nmean absolute error {write_number(np.abs(values - targets).mean(), 3)}",
         fontsize=10,
     )
     axes.xaxis.set_major_locator(MaxNLocator(4))  # long numbers would overlap
@@ -79,11 +79,12 @@ def draw_residuals(
     with style():
         figure = Figure(figsize=(9, 3.4 * count), layout="constrained")
         panels = figure.subplots(count, 2, squeeze=False)
-        for number, (left, right) in enumerate(panels):
+        names = short_names(labels[:count])
+        for number, (name, (left, right)) in enumerate(zip(names, panels, strict=True)):
             width = None if half_widths is None else half_widths[number]
             true, predicted = targets[:, number], values[:, number]
             _plot_residuals(left, true, predicted, width)
-            left.set_title(short(labels[number]), fontsize=10)
+            left.set_title(name, fontsize=10)
             _plot_deciles(right, errors_by_decile(true, predicted))
         if len(labels) > count:
             figure.suptitle(f"first {count} of {len(labels)} values")

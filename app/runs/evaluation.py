@@ -10,17 +10,25 @@ from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
-from app.evaluation.baselines import baseline_scorers, describe_shortfalls, measure_lead
+from app.evaluation.baselines import (
+    baseline_scorers,
+    describe_shortfalls,
+    linear_train,
+    measure_lead,
+    unclear_leads,
+)
 from app.evaluation.calibration import calibration_error, classwise_calibration_error
+from app.evaluation.evaluations import lacking_labels
 from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
-from app.evaluation.metrics import class_scores, compared_score, make_scorer
+from app.evaluation.metrics import class_scores, make_scorer, plain_score
 from app.evaluation.mistakes import confused_pairs, error_quantiles
 from app.evaluation.probes import probe_features
 from app.evaluation.thresholds import choose_thresholds, record_thresholds
 from serving.decisions import decide
 from serving.errors import first_few
+from serving.manifest import TASKS
 
 Scores = dict[str, float]
 # By split: indices of some samples, int64 `(samples,)`, and their features `(samples, dimension)`.
@@ -84,10 +92,12 @@ def evaluate(
         scores: its metrics on the test split.
 
     Returns:
-        `baselines`, see `app.evaluation.baselines`; lines of text, `warnings` and `hints`; for
-        classes and labels `classes` and `thresholds`; for classes `confusions`; `positive`, the
-        positive one of two classes; for values `error_quantiles`, `errors_by_decile` and
-        `intervals`; for rows `importance` and
+        `baselines`, see `app.evaluation.baselines`; `shortfalls`, how many of the warnings are
+        about them; `unclear_leads`, by how much the model leads over those to which the difference
+        may be chance, by `plain_score`; lines of text, `warnings` and `hints`; for classes and
+        labels `classes` and `thresholds`; for classes `confusions`; `positive`, the positive one of
+        two classes; for values `error_quantiles`, `errors_by_decile` and `intervals`; for rows
+        `linear_samples`, how many the linear model was trained on, `importance` and
         `partial_dependence`; for images `probes`. What does not apply is left out.
     """
     validation, test = predictions.by_split["validation"], predictions.by_split["test"]
@@ -96,14 +106,17 @@ def evaluate(
     baselines = {name: scorer(np.ones(len(targets))) for name, scorer in scorers.items()}
     ours = make_scorer(dataset.task, targets, test, thresholds, dataset.positive)
     lead = measure_lead(ours, scorers, len(targets), test.shape[-1])
-    warnings = describe_shortfalls(
+    shortfalls = describe_shortfalls(
         dataset, splits.train, scores, baselines, thresholds is not None, lead
     )
-    found: dict[str, Any] = {"baselines": baselines}
-    main = compared_score(dataset.task, scores)
-    # Of a model that is behind, the warning says whether that may be chance.
-    if scores[main] > baselines.get("linear", {}).get(main, np.inf):
-        found["lead"] = asdict(lead("linear", main))
+    warnings = [*shortfalls]
+    shown = plain_score(dataset.task, scores)
+    leads = unclear_leads(shown, scores, baselines, lead, len(targets))
+    found: dict[str, Any] = {
+        "baselines": baselines,
+        "shortfalls": len(shortfalls),
+        "unclear_leads": {name: asdict(one) for name, one in leads.items()},
+    }
     if dataset.task == "regression":
         found |= _evaluate_values(dataset, splits, validation, test)
         if "intervals" not in found:
@@ -118,16 +131,17 @@ def evaluate(
             record = record_thresholds(config.threshold, thresholds, dataset, splits, test)
             found["thresholds"] = asdict(record)
     if dataset.positive is not None:
-        found["positive"] = dataset.labels[dataset.positive]
+        found["positive"] = dataset.positive_label
     if predictions.problem:
-        warnings.append(f"{predictions.problem} The threshold of this run is 0.5.")
+        warnings.append(f"{predictions.problem} The threshold of this run is 0.5")
     hints = (
         suggest_for_rare_class(config, dataset, splits, validation),
         describe_weighted(config, dataset, splits, test),
     )
     found |= {"warnings": warnings, "hints": list(filter(None, hints))}
     if dataset.kind == "rows":
-        importance = permutation_importance(model, dataset, splits.test, scores)
+        found["linear_samples"] = len(linear_train(dataset, splits.train))
+        importance = permutation_importance(model, dataset, splits.test, scores, thresholds)
         names = [column["name"] for column in importance["columns"]]
         dependence = partial_dependence(model, dataset, splits.test, names)
         found |= {"importance": importance, "partial_dependence": dependence}
@@ -160,13 +174,11 @@ def _describe_unseen(dataset: Dataset, splits: Splits) -> list[str]:
     """Name the classes and labels that no sample of a split has that something is measured on."""
     lines = []
     for split in ("test", "validation"):
-        targets = dataset.targets[getattr(splits, split)]
-        places = targets if dataset.task == "multiclass" else np.nonzero(targets)[1]
-        counts = np.bincount(places, minlength=len(dataset.labels))
-        unseen = [label for label, count in zip(dataset.labels, counts, strict=True) if not count]
-        if unseen and len(targets):
-            line = f"no {split} sample has {first_few(unseen)}: add samples"
-            lines.append(f"{line}, or leave rare classes out")
+        indices = getattr(splits, split)
+        unseen = lacking_labels(dataset, indices)
+        if unseen and len(indices):
+            fix = f"add samples, or leave rare {TASKS[dataset.task]} out"
+            lines.append(f"no {split} sample has {first_few(unseen)}: {fix}")
     return lines
 
 
