@@ -219,7 +219,7 @@ def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
 
 
 def test_dependence_on_columns_says_if_it_shows_some_classes_only(tmp_path):
-    predictions = random.random((3, 6))
+    predictions = np.random.default_rng(0).random((3, 6))
     for count in (5, 6):
         rows = [{"name": "x", "values": [1.0, 2.0, 3.0], "predictions": predictions[:, :count]}]
         data = dataset(labels=tuple("abcdef"[:count]))

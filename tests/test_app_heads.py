@@ -21,6 +21,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import bare_settings
 from app.config.heads import head_settings
 from app.config.run_config import flat_config
+from app.data.datasets import Dataset
 from app.data.reading_progress import observed_reading
 from app.distributed.team import alone
 from app.errors import ConfigError
@@ -393,8 +394,6 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     refuse(gray, data, tmp_path, "Give a model of images in color, or gray images.")
     refuse(four, data, tmp_path, "Give a model of gray images or of images in color.")
     refuse({"head_epochs": 2}, data, tmp_path, "Received: head_epochs=2, backbone=residual with r")
-    frozen = model | {"head_epochs": 2, "freeze": "all"}
-    refuse(frozen, data, tmp_path, "a backbone that learns. Received: head_epochs=2, freeze=all")
     refuse({"wide": True}, data, tmp_path, "wide applies to rows only")
     refuse({"members": 2}, data, tmp_path, "members applies to rows only")
     for path, message in (
@@ -458,13 +457,28 @@ def test_a_frozen_model_of_keras_applications_has_the_settings_of_a_head():
 
 
 def test_the_penalty_of_a_head_is_that_of_each_label(shapes):
-    settings = {"backbone": str(shapes.folder), "freeze": "all", "head": "sigmoid"}
+    given = {"backbone": str(shapes.folder), "freeze": "all", "head": "sigmoid"}
 
-    def penalty(*labels):
-        given = settings | {"target": labels}
-        return choose_defaults(make_config("features", given), 100, (32, 32, 3)).model.l2
+    def penalty(labels):
+        return choose_defaults(make_config("features", given), 100, (32, 32, 3), labels).model.l2
 
-    assert (penalty("a"), penalty("a", "b", "c", "d")) == (0.5, 0.125)
+    assert (penalty(1), penalty(4), penalty(700)) == (0.5, 0.125, 0.000714)
+
+
+def test_labels_of_arrays_count_for_the_penalty_too():
+    inputs, labels = np.zeros((9, 4), np.float32), tuple("abc")
+    targets = np.ones((9, 3), np.float32)
+    found = Dataset(
+        source="x", inputs=inputs, targets=targets, task="multilabel", labels=labels
+    )
+    assert found.averaged_labels == 3
+    assert replace(found, task="regression").averaged_labels == 1
+
+
+def test_epochs_of_the_head_that_a_configuration_repeats_do_not_matter_where_it_is_frozen(shapes):
+    settings = {"backbone": str(shapes.folder), "freeze": "all", "head_epochs": 25}
+    training = choose_defaults(make_config("features", settings), 100, (32, 32, 3)).training
+    assert training.epochs == 20
 
 
 @pytest.mark.parametrize(("batch_size", "repeat"), [(None, 6), (400, 75), (16, 3)])

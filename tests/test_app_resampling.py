@@ -134,7 +134,7 @@ def test_of_more_than_a_hundred_labels_none_is_ranked(task, count, is_ranked):
     targets = np.arange(2 * count) % count
     if task == "multilabel":
         targets = np.eye(count, dtype=np.float32)[targets]
-    probabilities = RANDOM.dirichlet(np.ones(count), 2 * count)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(count), 2 * count)
     found = set(make_scorer(task, targets, probabilities)(np.ones(2 * count)))
     assert found & {"roc_auc", "average_precision"} == (
         {"roc_auc", "average_precision"} if is_ranked else set()

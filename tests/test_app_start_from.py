@@ -4,6 +4,7 @@ import json
 import shutil
 import tomllib
 
+import keras
 import numpy as np
 import pytest
 from test_app_resume import Notes, StopAt, interrupt
@@ -15,6 +16,7 @@ from app.errors import ConfigError, DataError
 from app.runs import read_run, train
 from app.runs.run_folder import CONFIG
 from app.system.signals import Interrupted
+from app.training.starting_weights import start_with
 from export import ExportOptions
 from serving.bundle import KERAS_MODEL
 
@@ -96,7 +98,7 @@ def test_a_run_does_not_begin_with_a_model_of_other_units(cells, message, houses
 
 def test_a_bundle_knows_its_units_too(houses, tmp_path):
     export_run(houses.folder, tmp_path, "houses", ExportOptions(int8="never"))
-    assert "values: use in kWh." in (tmp_path / "houses" / "1" / "README.md").read_text()
+    assert "for a value: use in kWh." in (tmp_path / "houses" / "1" / "README.md").read_text()
     for cells, name in (({"size": "{} sqft"}, "size"), ({"use": "{} MWh"}, "use")):
         settings = {**STILL, "start_from": tmp_path / "houses", "target": "use"}
         table = write_houses(tmp_path / "other.csv", **cells)
@@ -210,6 +212,16 @@ def test_gray_images_do_not_begin_with_a_model_of_images_in_color(shapes, tmp_pa
     )
     with pytest.raises(ConfigError, match=message):
         train(config, tmp_path / "runs", figures=False)
+
+
+def test_images_in_color_do_not_begin_with_a_model_of_gray_ones(tmp_path):
+    color, gray = (
+        keras.Sequential([keras.Input((8, 8, channels)), keras.layers.Flatten()])
+        for channels in (3, 1)
+    )
+    gray.save(tmp_path / "gray.keras")
+    with pytest.raises(ConfigError, match="takes gray images. Give one of images in color."):
+        start_with(color, str(tmp_path / "gray.keras"))
 
 
 def test_statistics_and_vocabularies_stay_and_the_range_of_values_widens(regression, tmp_path):

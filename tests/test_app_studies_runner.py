@@ -239,7 +239,7 @@ def test_a_file_that_a_part_lacks_is_not_told_as_one_that_cannot_be_written(tmp_
         raise FileNotFoundError(2, "No such file", "data.csv")
 
     with_parts(monkeypatch, lambda parts: dict.fromkeys(parts, missing))
-    with pytest.raises(FileNotFoundError, match="data.csv"):
+    with pytest.raises(StudyError, match="failed: .*data.csv.*. Finished parts are kept."):
         run_study("vanishing", tmp_path, 2, True)
 
 

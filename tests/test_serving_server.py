@@ -846,7 +846,7 @@ def test_models_are_listed_with_failed_versions(bundle, tmp_path):
     assert first["labels"] == list("0123456789")
     assert (second["version"], second["state"]) == ("2", "failed")
     assert "model.onnx" in second["reason"]
-    assert (pairs["state"], pairs["image_shape"]) == ("ready", None)  # none takes one image
+    assert (pairs["state"], pairs["image_shape"], pairs["batch_size"]) == ("ready", [32, 32, 3], 2)
 
 
 def test_metrics_have_the_baseline_of_the_bundle(client, bundle):

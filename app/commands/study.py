@@ -105,6 +105,7 @@ def run(
     from app.studies.catalogue import NAMES
     from app.studies.process_pool import run_studies
     from app.studies.progress import showing_progress
+    from app.studies.runner import check_run
 
     if bool(names) == everything:
         raise StudyError(
@@ -114,6 +115,7 @@ def run(
     chosen = list(dict.fromkeys(names or NAMES))
     folder = output or Path("studies-quick" if quick else "studies")
     options = f"{' --quick' if quick else ''}{f' --output {quote(str(output))}' if output else ''}"
+    check_run(chosen, folder, seeds)
     with _pages_after_failure(folder, options):
         with showing_progress(len(chosen), quiet or as_json) as progress:
             results = run_studies(chosen, folder, seeds, quick, progress)

@@ -63,7 +63,9 @@ FEWEST_SAMPLES, HEAD_PENALTY = 800, 50.0
 PARTS_OF_HEAD = 4
 
 
-def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> RunConfig:
+def choose_defaults(
+    config: RunConfig, samples: int, shape: Sequence[int], labels: int = 1
+) -> RunConfig:
     """Return the configuration with the defaults that suit the data.
 
     Settings that the user has given stay as they are. Only the family `features` has such defaults,
@@ -73,6 +75,7 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
         config: the configuration of a run.
         samples: number of training samples.
         shape: shape of a sample, see `app.data.datasets.Dataset.sample_shape`.
+        labels: number of labels that the loss averages over.
 
     Raises:
         ConfigError: a setting of images is given, but the samples are rows, or the other way
@@ -81,9 +84,9 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
     if config.family != "features":
         return config
     if len(shape) > 2:
-        defaults = image_defaults(config, samples, shape)
+        defaults = image_defaults(config, samples, shape, labels)
     else:
-        defaults = row_defaults(config, samples, shape[0])
+        defaults = row_defaults(config, samples, shape[0], labels)
     chosen = {key: value for key, value in defaults.items() if key not in config.given}
     # A configuration that repeats what the data decides, such as that of a run, changes nothing.
     settings = flat_config(config)
@@ -91,13 +94,14 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
     return replace(change_config(config, chosen), chosen=frozenset(chosen) | repeated)
 
 
-def row_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, Any]:
+def row_defaults(config: RunConfig, samples: int, columns: int, labels: int = 1) -> dict[str, Any]:
     """Return the settings that suit rows, by flat key.
 
     Args:
         config: the configuration of a run.
         samples: number of training samples.
         columns: number of columns.
+        labels: number of labels that the loss averages over.
 
     Raises:
         ConfigError: a setting of images is given, or a backbone is not frozen.
@@ -114,7 +118,7 @@ def row_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, Any
         raise ConfigError(
             f"A backbone of rows must be frozen. Received: freeze={model.freeze}. Set freeze=all."
         )
-    return {"freeze": "all", **head_defaults(config, samples)}
+    return {"freeze": "all", **head_defaults(config, samples, labels)}
 
 
 def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, Any]:
@@ -171,7 +175,7 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
     }
 
 
-def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
+def head_defaults(config: RunConfig, samples: int, labels: int) -> dict[str, Any]:
     """Return the settings that suit a head on features that are computed once, by flat key.
 
     A step takes less than a millisecond, so that even a few samples are seen often. The weight
@@ -181,6 +185,7 @@ def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
     Args:
         config: the configuration of a run.
         samples: number of training samples.
+        labels: number of labels that the loss averages over.
     """
     batch_size = _for_samples(BATCH_SIZES, samples)
     # More epochs than are chosen train longer, so passes depend on the batch size alone.
@@ -190,8 +195,7 @@ def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
     has_layers = model.hidden and "hidden" in config.given
     few = {}
     if samples < FEWEST_SAMPLES and not has_layers and model.head != "linear":
-        labels = len(config.reading.target) if model.head == "sigmoid" else 1
-        penalty = round(HEAD_PENALTY / samples / max(1, labels), 4)
+        penalty = float(f"{HEAD_PENALTY / samples / labels:.3g}")
         few = {"l2": penalty, "optimizer.weight_decay": 0.0, "label_smoothing": 0.0}
     return {
         "epochs": HEAD_EPOCHS,
@@ -208,13 +212,16 @@ def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
     }
 
 
-def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dict[str, Any]:
+def image_defaults(
+    config: RunConfig, samples: int, shape: Sequence[int], labels: int = 1
+) -> dict[str, Any]:
     """Return the settings that suit images, by flat key.
 
     Args:
         config: the configuration of a run.
         samples: number of training images.
         shape: `(height, width, channels)` of an image.
+        labels: number of labels that the loss averages over.
 
     Raises:
         ConfigError: a setting of rows is given.
@@ -226,11 +233,16 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     model: Any = config.model
     size = {"image_size": tuple(shape[:2])}
     grows = _grows(config, shape)
-    _check_two_phases(config)
-    if config.learns_head_only:
-        return size | head_defaults(config, samples)
-    is_color = shape[2] == 3
     settings = flat_config(config)
+    if settings["head_epochs"] and not model.is_pretrained:
+        raise ConfigError(
+            "head_epochs applies to a backbone that was trained before. "
+            f"Received: head_epochs={settings['head_epochs']}, backbone={model.backbone} with "
+            "random weights."
+        )
+    if config.learns_head_only:
+        return size | head_defaults(config, samples, labels)
+    is_color = shape[2] == 3
     passes = min(EPOCHS / math.sqrt(samples), IMAGES_READ / samples)
     epochs = round(min(max(passes, MIN_EPOCHS), MAX_EPOCHS) / (GROWING_TIME if grows else 1))
     defaults: dict[str, Any] = {
@@ -265,24 +277,6 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
             "augmentation.randaugment": _for_samples(RANDAUGMENT, samples),
         }
     return defaults
-
-
-def _check_two_phases(config: RunConfig) -> None:
-    """Require a backbone that learns after its head, if epochs of the head alone are given."""
-    model: Any = config.model
-    training: Any = config.training
-    if not training.head_epochs:
-        return
-    rule = f"head_epochs={training.head_epochs}"
-    if not model.is_pretrained:
-        raise ConfigError(
-            "head_epochs applies to a backbone that was trained before. "
-            f"Received: {rule}, backbone={model.backbone} with random weights."
-        )
-    if model.is_frozen:
-        raise ConfigError(
-            f"head_epochs applies to a backbone that learns. Received: {rule}, freeze=all."
-        )
 
 
 def head_epochs_of(epochs: int) -> int:

@@ -145,6 +145,11 @@ class Dataset:
         return None if self.positive is None else self.labels[self.positive]
 
     @property
+    def averaged_labels(self) -> int:
+        """Number of labels that a loss averages over; 1 for classes and values."""
+        return len(self.labels) if self.task == "multilabel" else 1
+
+    @property
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of an image or array; for rows, the number of columns, with those of text."""
         if self.kind == "rows":

@@ -117,9 +117,11 @@ def check_image_folder(folder: Path) -> dict[str, list[Path]]:
                 f"Each class must have images. Received: {empty[0]}, which has none. Remove it."
             )
         if len(empty) == len(paths):
+            fix = "Remove it, and images are split off at random."
+            if len(splits) == 2:
+                fix = f"To split off images at random: --data {splits['train']}."
             raise DataError(
-                f"Each split must have images. Received: {splits[name]}, which has none. Remove "
-                "it, and images are split off at random."
+                f"Each split must have images. Received: {splits[name]}, which has none. {fix}"
             )
     return classes
 

@@ -190,7 +190,9 @@ def _train(
         _check_streamed(config, team)
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
-    config = choose_defaults(config, len(splits.train), dataset.sample_shape)
+    config = choose_defaults(
+        config, len(splits.train), dataset.sample_shape, dataset.averaged_labels
+    )
     if team.is_writer:
         _tell_random_features(config.model)
     seed_everything(config.seed)  # the model that is checked is the one that is trained

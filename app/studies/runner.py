@@ -11,7 +11,7 @@ from typing import Any
 
 from app.errors import StudyError
 from app.system.locks import exclusive_lock
-from serving.errors import cannot_write
+from serving.errors import cannot_write, one_line
 from serving.version import VERSION
 
 from .cache import cache_key, drawing_key, plain, read_sealed, write_sealed
@@ -221,8 +221,14 @@ def _run_parts(
     for part in left:
         observer.part_started(folder.name, part)
         start = time.perf_counter()
-        with keras_defaults():
-            content["parts"][part] = plain(parts[part]())
+        try:
+            with keras_defaults():
+                content["parts"][part] = plain(parts[part]())
+        except OSError as error:  # such as a full temporary folder
+            raise StudyError(
+                f"The part {part} of {folder.name} failed: {one_line(error)}. "
+                "Finished parts are kept."
+            ) from None
         content["seconds"] += time.perf_counter() - start
         with _writing(folder):
             write_sealed(_parts_path(folder, content["key"]), content)

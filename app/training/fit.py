@@ -214,7 +214,7 @@ def _callbacks(
     if training.patience:
         # Losses on smaller images are others, and a net that has seen only these is not done. Nor
         # is one whose backbone has not learned yet.
-        first = max(first_whole, getattr(training, "head_epochs", 0))
+        first = max(first_whole, job.head_epochs)
         stopping = keras.callbacks.EarlyStopping(
             "val_loss", patience=training.patience, start_from_epoch=first
         )

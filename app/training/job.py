@@ -141,6 +141,18 @@ class Job:
         return self.stream is None
 
     @property
+    def has_two_phases(self) -> bool:
+        """Whether a backbone that was trained before learns on, after its head."""
+        model: Any = self.model_config
+        return bool(getattr(model, "is_pretrained", False)) and not model.is_frozen
+
+    @property
+    def head_epochs(self) -> int:
+        """Epochs at the beginning in which only the head learns."""
+        training: Any = self.config.training
+        return training.head_epochs if self.has_two_phases else 0
+
+    @property
     def member_layer(self) -> str:
         """Name of the layer with the outputs of an ensemble's members; empty if there is none."""
         return str(getattr(self.model_config, "member_layer", ""))
@@ -259,10 +271,10 @@ class Job:
     def _optimizer_of(self, model: keras.Model, variables: list[Any]) -> Any:
         """Return the optimizer of `variables`, which spares a backbone that was trained before."""
         training: Any = self.config.training
-        if not getattr(self.model_config, "is_pretrained", False) or self.model_config.is_frozen:
+        if not self.has_two_phases:
             return self.optimizer()
         backbone = keras.Model(model.inputs, model.get_layer(BACKBONE_FEATURES).input)
-        steps = training.head_epochs * self.steps_per_epoch
+        steps = self.head_epochs * self.steps_per_epoch
         return in_two_phases(
             self.optimizer(),
             variables,

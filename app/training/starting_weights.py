@@ -97,7 +97,7 @@ def _check_channels(model: keras.Model, start: keras.Model, path: str) -> None:
     kinds = {1: "gray images", 3: "images in color"}
     if own == other or not {*own, *other} <= kinds.keys() or len(own) != len(other):
         return
-    fix = "Give one of gray images."
+    fix = f"Give one of {kinds[own[0]]}."
     if other == [3]:
         fix = f"To learn on its features, which it has of gray images too: --set backbone={path}."
     raise ConfigError(

@@ -258,7 +258,7 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
     source = absolute_source(definition.base.data)
     base = replace(definition.base, data=source, training=training)
     refit = split_dataset(dataset, base.seed, base.training.validation_split)
-    base = choose_defaults(base, len(refit.train), dataset.sample_shape)
+    base = choose_defaults(base, len(refit.train), dataset.sample_shape, dataset.averaged_labels)
     if not definition.space:
         definition = _with_default_space(replace(definition, base=base), dataset.kind)
     data = make_trial_data(base, dataset, definition.budget.folds)

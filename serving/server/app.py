@@ -253,7 +253,7 @@ class Server:
         status, recorder = response.status if is_sent else _UNREAD, self._recorder
         recorder.count(route.name, route.model, status, seconds)
         if recorder.is_logging:
-            head = Head(request_id, method, path, headers.get("traceparent", ""))
+            head = Head(request_id, method, path or scope.path, headers.get("traceparent", ""))
             recorder.log(head, status, seconds, size, token)
         if recorder.trace is not None and route.name in TEMPLATES:
             recorder.trace(_ended(scope, route, status, seconds))

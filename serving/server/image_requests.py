@@ -129,7 +129,6 @@ def _describe_state(state: VersionState) -> dict[str, Any]:
 
 
 def _describe(manifest: Manifest) -> dict[str, Any]:
-    is_tried = manifest.batch_size in (None, 1)  # the page sends one sample
     return _row(
         manifest.name,
         manifest.version,
@@ -141,8 +140,9 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         task=manifest.task,
         labels=manifest.labels,
         units=manifest.target_units,
-        image_shape=image_shape_of(manifest) if is_tried else None,
-        takes_rows=takes_rows(manifest) and is_tried,
+        image_shape=image_shape_of(manifest),
+        takes_rows=takes_rows(manifest),
+        batch_size=manifest.batch_size,
         threshold=manifest.reject_option.threshold if manifest.reject_option else None,
         thresholds=thresholds_of(manifest),
     )
@@ -152,7 +152,7 @@ def _row(name: str, version: int, state: str, **more: Any) -> dict[str, Any]:
     # JavaScript has no int64.
     row = {"name": name, "version": str(version), "state": state, "reason": ""}
     unknown: dict[str, Any] = {"inputs": [], "labels": [], "image_shape": None, "takes_rows": False}
-    return row | unknown | {"threshold": None, "thresholds": None} | more
+    return row | unknown | dict.fromkeys(("batch_size", "threshold", "thresholds")) | more
 
 
 def _describe_inputs(manifest: Manifest) -> list[str]:

@@ -63,7 +63,7 @@ def refuse_foreign(origins: Sequence[str], headers: Headers) -> None:
     """Raise `RequestError` for a request from a page of another origin that is not allowed.
 
     For requests that change something: a browser sends an empty POST of any page without asking,
-    and only keeps the answer from it. What is no browser has neither header.
+    and only keeps the answer from it. Other programs rarely send either header.
 
     Args:
         origins: the allowed origins.
