@@ -313,7 +313,7 @@ def _measure_seeds(part: str, names: list[str], seeds: int, is_resumed: bool) ->
             row["intervals"] = {
                 each: interval(scores["net"], scores[each]) for each in RIVALS if each in scores
             }
-            write_results("tables", [row])
+            write_results("tables", [row], repeated="runs")
 
 
 def main() -> None:
