@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from benchmarks.results import read_results
+from serving.errors import counted
 
 from .figure import Figure, compare
 
@@ -175,7 +176,8 @@ def batch() -> list[Figure]:
     """Return the rates of batch jobs."""
     figures: list[Figure] = []
     for row in read_results("batch"):
-        images = f"a million images, `{row['what']}`:"
+        rounds = counted(len(row["rounds_s"]["one"]), "round")
+        images = f"a million images, `{row['what']}`, median of {rounds}:"
         loop = f"a plain loop ({row['loop_rows_per_s']:,} images/s)"
         one, two = row["one_actor_to_loop"], row["two_actors_to_one"]
         figures += [

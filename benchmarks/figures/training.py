@@ -52,7 +52,8 @@ def photographs() -> list[Figure]:
             figures.append(compare(metric, parts["read"], "{:.1f}", *goal))
             continue
         metric = (
-            f"{row['what']}: accuracy ({row['accuracy_on_originals']:.1%} on the original digits)"
+            f"{row['what']}: accuracy on {row['samples']} photographs "
+            f"({row['accuracy_on_originals']:.1%} on their original digits), {row['net']}"
         )
         figures.append(compare(metric, row["accuracy"], "{:.1%}"))
     return figures
