@@ -94,8 +94,8 @@ def main() -> None:
     with np.load(require_data("mnist.npz")) as arrays:
         digits, targets = arrays["x_test"][:COUNT], arrays["y_test"][:COUNT]
     predictor = Predictor.load(arguments.bundle)
-    config = predictor.manifest.config
-    net = f"{config['family']} of {config['data']}, {config['epochs']} epochs"
+    config = predictor.manifest.config or {}
+    net = f"{config.get('family')} of {config.get('data')}, {config.get('epochs')} epochs"
 
     def accuracy(prediction: Prediction) -> float:
         return float((prediction.probabilities.argmax(axis=1) == targets).mean())
