@@ -94,7 +94,7 @@ def main() -> None:
     with np.load(require_data("mnist.npz")) as arrays:
         digits, targets = arrays["x_test"][:COUNT], arrays["y_test"][:COUNT]
     predictor = Predictor.load(arguments.bundle)
-    config = predictor.manifest.config or {}
+    config = predictor.manifest.config
     net = f"{config.get('family')} of {config.get('data')}, {config.get('epochs')} epochs"
 
     def accuracy(prediction: Prediction) -> float:
