@@ -125,7 +125,7 @@ def main() -> None:
                 "accuracies": accuracies,
                 "repetitions": "folds" if name in FOLDED else "seeds",
             }
-            write_results("accuracy", [row])
+            write_results("accuracy", [row], repeated="accuracies")
         mean = statistics.mean(accuracies)
         print(f"  {name}: {mean:.2%} (goal: {goal:.2%}), {len(accuracies)} runs", flush=True)
 

@@ -140,11 +140,15 @@ def _loops(bundle: Path, files: Sequence[Path], count: int) -> None:
         loop.start()
     for loop in loops:
         loop.join()
+    if any(loop.exitcode for loop in loops):
+        raise RuntimeError("A loop must predict all images. Received: one that failed.")
 
 
 def _job(bundle: Path, folder: Path, pattern: str, actors: int) -> None:
     job = Job(bundle, str(folder / pattern), folder / "predictions")
-    run_job(job, RayPool(actors=actors), lambda *_: None)
+    summary = run_job(job, RayPool(actors=actors), lambda *_: None)
+    if summary.failed:
+        raise RuntimeError(f"A job must predict all files. Received: {summary}.")
     shutil.rmtree(folder / "predictions")
 
 

@@ -29,14 +29,17 @@ from serving import Predictor
 ROUNDS = 15
 # A whole training takes as long as many first words.
 _WHOLE_RUNS = 3
+_REFUSED = 2  # status of a command with a mistake
 _COMMAND = (sys.executable, "-c", "from app.entry import main; main()")
-# By what is wrong, the arguments of a command; `rows.csv` has the columns size and kind.
+# By what is wrong, a command, and what must be in its first line; `rows.csv` has the columns size
+# and kind.
 _MISTAKES = {
-    "a setting": ("train", "softmax", "--set", "epoch=3"),
-    "a column of a CSV file": ("train", "features", "--data", "rows.csv", "--target", "knid"),
-    "a run to export": ("export", "runs/softmax/none"),
-    "a searched setting": ("tune", "digits", "--search", "dropuot=uniform:0..0.5"),
+    "a setting": ("train softmax --set epoch=3", "'epoch'"),
+    "a column of a CSV file": ("train features --data rows.csv --target knid", "'knid'"),
+    "a run to export": ("export runs/softmax/none", "runs/softmax/none"),
+    "a searched setting": ("tune digits --search dropuot=uniform:0..0.5", "'dropuot'"),
 }
+_TRAINING = ("train softmax", "training softmax on iris")
 _ROOT = Path(__file__).parent.parent
 _START = "import time; times = [time.perf_counter()]\n"
 _MARK = "times.append(time.perf_counter())\n"
@@ -44,7 +47,7 @@ _END = """
 import json, os, pathlib
 pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
 steps = [1000 * (end - start) for start, end in zip(times, times[1:])]
-print(json.dumps([*steps, pages * os.sysconf("SC_PAGE_SIZE") / 1e6]))
+print(json.dumps([times[-1], *steps, pages * os.sysconf("SC_PAGE_SIZE") / 1e6]))
 """
 # For each script, the statements that import, load and predict.
 SCRIPTS = {
@@ -87,13 +90,16 @@ def measure_commands() -> dict[str, object]:
         first: list[float] = []
         mistakes: dict[str, list[float]] = {name: [] for name in _MISTAKES}
         for turn in range(1 + ROUNDS):
-            seconds = _first_line(folder, "train", "softmax")
-            wrong = {name: _first_line(folder, *words) for name, words in _MISTAKES.items()}
+            seconds = _first_line(folder, *_TRAINING)
+            wrong = {
+                name: _first_line(folder, *mistake, is_refused=True)
+                for name, mistake in _MISTAKES.items()
+            }
             if turn:  # the first round warms the disk cache
                 first.append(seconds)
                 for name, value in wrong.items():
                     mistakes[name].append(value)
-        whole = [_whole_run(folder, "train", "softmax") for _ in range(_WHOLE_RUNS)]
+        whole = [_whole_run(folder, *_TRAINING[0].split()) for _ in range(_WHOLE_RUNS)]
     row: dict[str, object] = {
         "what": "commands",
         "first_line_s": round(statistics.median(first), 3),
@@ -104,21 +110,30 @@ def measure_commands() -> dict[str, object]:
     return row
 
 
-def _first_line(folder: str, *words: str) -> float:
-    """Return the seconds until a command writes a line on standard error, and stop it."""
+def _first_line(folder: str, words: str, text: str, is_refused: bool = False) -> float:
+    """Return the seconds until a command writes its first line on standard error.
+
+    Args:
+        folder: working directory.
+        words: arguments of the command, separated by blanks.
+        text: what the line must contain.
+        is_refused: whether the command must then end with status 2; if not, it is stopped.
+    """
     start = time.perf_counter()
     command = subprocess.Popen(
-        [*_COMMAND, *words],
+        [*_COMMAND, *words.split()],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
     )
     with command:
-        if command.stderr is None or not command.stderr.readline():
-            raise RuntimeError(f"{words} wrote no line.")
+        line = command.stderr.readline().decode() if command.stderr else ""
         seconds = time.perf_counter() - start
-        command.kill()
+        if not is_refused:
+            command.kill()
+    if text not in line or (is_refused and command.returncode != _REFUSED):
+        raise RuntimeError(f"{words} must tell {text}. Received: {line}, {command.returncode}")
     return seconds
 
 
@@ -174,7 +189,10 @@ def measure_predictions(folder: Path) -> dict[str, object]:
 
 
 def _run(script: str) -> list[float]:
-    """Return the wall time of a process, the times of its steps, and its resident memory."""
+    """Return the ms from the start of a process to its prediction, of its steps, and its memory.
+
+    Processes share the clock of `time.perf_counter`, so the end is told by the script.
+    """
     start = time.perf_counter()
     finished = subprocess.run(
         [sys.executable, "-c", script],
@@ -182,8 +200,8 @@ def _run(script: str) -> list[float]:
         capture_output=True,
         cwd=_ROOT,
     )
-    whole = 1000 * (time.perf_counter() - start)
-    return [whole, *json.loads(finished.stdout.splitlines()[-1])]
+    end, *figures = json.loads(finished.stdout.splitlines()[-1])
+    return [1000 * (end - start), *figures]
 
 
 if __name__ == "__main__":

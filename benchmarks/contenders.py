@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,11 @@ class Contender:
 
 
 _UVICORN = ("uvicorn", "uvloop", "httptools")
-_GRANIAN = ("granian", "uvloop")
+# What Hornbill uses too has the same version in the environments of the others.
+_ONNXRUNTIME, _GRPC_CORE, _GRANIAN_CORE = (
+    f"{package}=={version(package)}" for package in ("onnxruntime", "grpcio", "granian")
+)
+_GRANIAN = (_GRANIAN_CORE, "uvloop")
 _HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 _MLSERVER = (
     "MLSERVER_HOST=127.0.0.1",
@@ -72,7 +77,7 @@ _MLSERVER = (
 )
 OURS = Contender(
     "Hornbill",
-    (*_GRANIAN, "grpcio", "msgspec", "onnxruntime"),
+    (*_GRANIAN, _GRPC_CORE, "msgspec", _ONNXRUNTIME),
     (
         *("{bin}/python", "-c", _HORNBILL, "serve", "{bundle}"),
         *("--port", "{port}", "--grpc-port", "{second}"),
@@ -100,7 +105,7 @@ CONTENDERS = (
     ),
     Contender(
         "grpc.aio",
-        ("grpcio",),
+        (_GRPC_CORE,),
         ("{bin}/python", "constant_rpc.py", "aio", "{second}"),
         ("rpc",),
         is_checked=False,
@@ -108,45 +113,45 @@ CONTENDERS = (
     # What no server on grpcio exceeds.
     Contender(
         "grpcio",
-        ("grpcio",),
+        (_GRPC_CORE,),
         ("{bin}/python", "constant_rpc.py", "core", "{second}"),
         ("rpc",),
         is_checked=False,
     ),
     Contender(
         "FastAPI",
-        ("fastapi", *_UVICORN, "onnxruntime"),
+        ("fastapi", *_UVICORN, _ONNXRUNTIME),
         ("{bin}/uvicorn", "fastapi_app:app", "--port", "{port}"),
         ("plain",),
     ),
     Contender(
         "Triton",
-        ("nvidia-pytriton", "onnxruntime"),
+        ("nvidia-pytriton", _ONNXRUNTIME),
         ("{bin}/python", "triton_server.py", "{port}", "{second}", "{third}"),
         ("open", "rpc"),
     ),
     Contender(
         "MLServer",
         # MLServer 1.7 needs an older uvloop to get an event loop.
-        ("mlserver", "uvloop<0.22", "onnxruntime"),
+        ("mlserver", "uvloop<0.22", _ONNXRUNTIME),
         ("env", *_MLSERVER, "{bin}/mlserver", "start", "mlserver"),
         ("open", "rpc"),
     ),
     Contender(
         "KServe",
-        ("kserve", "onnxruntime"),
+        ("kserve", _ONNXRUNTIME),
         ("{bin}/python", "kserve_app.py", "--http_port", "{port}", "--grpc_port", "{second}"),
         ("open", "rpc"),
     ),
     Contender(
         "LitServe",
-        ("litserve", "onnxruntime"),
+        ("litserve", _ONNXRUNTIME),
         ("{bin}/python", "litserve_app.py", "{port}"),
         ("plain",),
     ),
     Contender(
         "BentoML",
-        ("bentoml", "onnxruntime"),
+        ("bentoml", _ONNXRUNTIME),
         ("{bin}/bentoml", "serve", "bentoml_app:Digits", "--port", "{port}"),
         ("plain",),
     ),

@@ -161,16 +161,17 @@ def _attempt(
             "agrees": False,
             "error": " ".join(f"{type(error).__name__}: {error}".split())[:200],
         }
-    largest = [
+    differences = [
         float(np.abs(a - e).max() / max(np.abs(e).max(), 1e-30))
         if a.shape == e.shape
         else float("inf")
         for a, e in zip(answers, _in_order(graph, expected), strict=True)
     ]
+    largest = float(np.max(differences))  # NaN if one of them is: Python's max drops it
     nodes = Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
     return {
-        "agrees": bool(max(largest) <= ALLOWED),
-        "relative_difference": max(largest),
+        "agrees": largest <= ALLOWED,
+        "relative_difference": largest,
         "nodes": sum(nodes.values()),
         "transposes": nodes["Transpose"],
         "graph": graph,
@@ -277,23 +278,28 @@ def measure_all(names: list[str]) -> None:
 
 
 def run(names: list[str]) -> None:
-    """Measure `names` in another process and write the results."""
+    """Measure `names` in another process and write each result."""
     command = [sys.executable, "-m", "benchmarks.conversion", "--here", *names]
-    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    lines = [line for line in finished.stdout.splitlines() if line.startswith('{"what"')]
-    rows = [json.loads(line) for line in lines]
-    for row in rows:
-        ours, theirs = row["ours"], row["theirs"]
-        print(
-            f"{row['what']:28} ours {'agrees' if ours['agrees'] else ours} "
-            f"in {ours['seconds']} s, {ours.get('transposes')} transposes; theirs "
-            f"{'agrees' if theirs['agrees'] else theirs}, {theirs.get('transposes')} transposes; "
-            f"{row.get('latency', {}).get('ratio')} {row.get('latency', {}).get('interval')}",
-            flush=True,
-        )
-    write_results("conversion", rows)
-    if len(rows) < len(names):
-        print(f"died at {names[len(rows)]}", flush=True)
+    count = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if line.startswith('{"what"'):
+                _store(json.loads(line))
+                count += 1
+    if count < len(names):
+        print(f"died at {names[count]}", flush=True)
+
+
+def _store(row: dict[str, Any]) -> None:
+    ours, theirs = row["ours"], row["theirs"]
+    print(
+        f"{row['what']:28} ours {'agrees' if ours['agrees'] else ours} "
+        f"in {ours['seconds']} s, {ours.get('transposes')} transposes; theirs "
+        f"{'agrees' if theirs['agrees'] else theirs}, {theirs.get('transposes')} transposes; "
+        f"{row.get('latency', {}).get('ratio')} {row.get('latency', {}).get('interval')}",
+        flush=True,
+    )
+    write_results("conversion", [row])
 
 
 def main() -> None:

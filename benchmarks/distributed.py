@@ -95,14 +95,26 @@ def compare(data: Path, variant: str) -> dict[str, Any]:
     for _ in range(REPEATS):
         for processes, rates in found.items():
             rates.append(examples_per_s(data, variant, processes))
-    costs = [1 - two / one for one, two in zip(found[1], found[2], strict=True)]
     return {
         "what": variant,
         "batch_size": BATCH_SIZE,
         "examples_per_s": {str(n): [round(rate) for rate in rates] for n, rates in found.items()},
+        **costs_of(found[1], found[2]),
+        "goal_cost": GOAL,
+    }
+
+
+def costs_of(one: list[float], two: list[float]) -> dict[str, Any]:
+    """Return the fraction of the rate of one process that two lose: of each round, and the median.
+
+    Args:
+        one: examples/s of one process in each round.
+        two: those of two processes.
+    """
+    costs = [1 - more / single for single, more in zip(one, two, strict=True)]
+    return {
         "cost": round(statistics.median(costs), 3),
         "costs": [round(cost, 3) for cost in costs],
-        "goal_cost": GOAL,
     }
 
 

@@ -81,7 +81,9 @@ def _loop(bundle: Path, files: Sequence[str]) -> None:
 def _job(bundle: Path, pattern: str, pool: Pool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         job = Job(bundle, pattern, Path(folder, "features.npy"), features=True)
-        run_job(job, pool, lambda *_: None)
+        summary = run_job(job, pool, lambda *_: None)
+    if summary.failed:
+        raise RuntimeError(f"A job must predict all images. Received: {summary}.")
 
 
 if __name__ == "__main__":

@@ -122,6 +122,9 @@ def main() -> None:
             if done.returncode:
                 raise SystemExit(f"{name}: {last_line(done.stderr)}")
             row = json.loads(done.stdout.splitlines()[-1])
+            for runtime, found in row["runtimes"].items():
+                if not found.get("difference", 0.0) <= ALLOWED:  # it may be NaN
+                    raise SystemExit(f"{name}: {runtime} must answer as ours. Received: {found}")
             print(json.dumps(row, indent=1), flush=True)
             write_results("graph_latency", [{**row, "versions": versions}])
 

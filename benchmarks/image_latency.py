@@ -138,6 +138,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             row = measure(side, Path(folder), pythons, given.seconds)
         print(json.dumps(row, indent=1), flush=True)
+        if not row["agree"]:
+            raise SystemExit(f"All must predict the same. Received: {row['largest_difference']}")
         write_results("image_latency", [{**row, "versions": versions}])
 
 

@@ -4,7 +4,8 @@
 
 Images are random and lie on disk, as those of a folder do. Settings are those that training
 chooses for so many images of that size. Reading with augmentation takes turns with training steps
-on a batch in memory, without augmentation; the fastest turn of each counts.
+on a batch in memory, without augmentation; the fastest turn of each counts. Images have their whole
+size, as in the last third of the epochs.
 """
 
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.run_config import change_config, make_config
+from app.config.run_config import change_config, flat_config, make_config
 from app.data.arrays import DiskArray
 from app.data.augmentation import augment_inputs
 from app.data.datasets import Dataset
@@ -49,7 +50,10 @@ def measure(side: int) -> dict[str, object]:
     """Return images/s of the pipeline and of the net, and their ratio."""
     dataset = make_dataset(side)
     config = choose_defaults(make_config("features"), COUNT, (side, side, 3))
-    still = change_config(config, {"augmentation.flip": False, "augmentation.shift": 0.0})
+    defaults = flat_config(make_config("features"))  # which augment nothing
+    still = change_config(
+        config, {key: defaults[key] for key in defaults if key.startswith("augmentation.")}
+    )
     job = Job(still, dataset, Splits(np.arange(COUNT), _NONE, _NONE))
     model = job.compile(job.model, Compilation("float32", xla=False))
     batch = [array[: job.batch_size] for array in job.arrays]
@@ -98,11 +102,10 @@ def _rate(process: Callable[[], int]) -> float:
 
 def main() -> None:
     """Measure every size, and write the results."""
-    rows = []
     for side in SIDES:
-        rows.append(measure(side))
-        print(rows[-1], flush=True)
-    write_results("image_pipeline", rows)
+        row = measure(side)
+        print(row, flush=True)
+        write_results("image_pipeline", [row])
 
 
 if __name__ == "__main__":

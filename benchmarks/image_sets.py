@@ -127,7 +127,7 @@ def main() -> None:
                 row["accuracies"].append(accuracy)
                 row["minutes"].append(round(minutes, 2))
                 row["mean_accuracy"] = statistics.mean(row["accuracies"])
-                write_results("image_sets", [row])
+                write_results("image_sets", [row], repeated="accuracies")
     if not given.quick:
         means = {name: row["mean_accuracy"] for name, row in rows.items()}
         below = max(means.values()) - means["defaults"]

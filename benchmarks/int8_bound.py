@@ -122,20 +122,20 @@ def _facts(decision: Int8) -> dict[str, Any]:
     return {"lost": lost, "is_kept": bool(is_faster and (lost is None or lost <= _MAX_LOST))}
 
 
-def _emulated(bundles: list[Path]) -> dict[Path, int]:
-    """Return how many golden samples get another class without VNNI, by bundle."""
+def _emulated(bundles: list[Path]) -> Iterator[tuple[Path, int]]:
+    """Yield each bundle, and how many golden samples get another class without VNNI."""
     emulator = shutil.which("qemu-x86_64")
     if emulator is None:
         raise SystemExit("qemu-x86_64 must be installed: apt install qemu-user.")
     command = [emulator, "-cpu", "Haswell", sys.executable, "-c", _PROGRAM, *map(str, bundles)]
-    subprocess.run(command, check=True)
-    found = {}
-    for bundle in bundles:
-        manifest = read_manifest(bundle)
-        expected = read_golden(bundle, "output", manifest.outputs, ANSWERS)
-        with np.load(bundle / "emulated.npz") as received:
-            found[bundle] = count_other_answers(manifest, expected, dict(received))
-    return found
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for bundle, _ in zip(bundles, process.stdout or (), strict=False):
+            manifest = read_manifest(bundle)
+            expected = read_golden(bundle, "output", manifest.outputs, ANSWERS)
+            with np.load(bundle / "emulated.npz") as received:
+                yield bundle, count_other_answers(manifest, expected, dict(received))
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, emulator)
 
 
 def _classifier(model: keras.Model, labels: int, folder: Path) -> Path:
@@ -191,11 +191,11 @@ def main() -> None:
             measured = _measure(what, export, Path(place) / str(number))
             if measured is not None:
                 rows[measured[1]] = measured[0]
-        for bundle, others in _emulated(list(rows)).items():
+        for bundle, others in _emulated(list(rows)):
             golden = read_golden(bundle, "input", read_manifest(bundle).inputs)
             rows[bundle] |= {"others": others, "golden": len(next(iter(golden.values())))}
-        write_results("int8_bound", list(rows.values()))
-    print(f"{sum(row['others'] for row in rows.values())} golden samples get another class")
+            write_results("int8_bound", [rows[bundle]])
+            print(f"{rows[bundle]['what']:32} {others} golden samples get another class")
 
 
 if __name__ == "__main__":

@@ -446,7 +446,11 @@ def _shapes() -> Iterator[tuple[str, Case]]:
     )
     yield "opset 17", Case(partial(small_net, "sequential"), (TEN,), opset=17)
     named = keras.InputSpec(shape=(3, 10), dtype="float32", name="custom_input")
-    yield "name of an input", Case(partial(small_net, "sequential"), (TEN,), signature=[named])
+    yield (
+        "name of an input",
+        # It has a fixed batch.
+        Case(partial(small_net, "sequential"), (TEN,), others=(), signature=[named]),
+    )
 
 
 def _layers() -> Iterator[tuple[str, Case]]:

@@ -35,7 +35,6 @@ LABELS = tuple("0123456789")
 
 def main() -> None:
     """Measure all nets and store the results."""
-    rows = []
     keras.utils.set_random_seed(0)
     bare = FeatureExtractorConfig(
         image_shape=(28, 28, 1), backbone="mlp", hidden=(256,), num_outputs=10
@@ -49,8 +48,7 @@ def main() -> None:
             )  # fmt: skip
             row = {"what": name, **_added(bundle), **_ratios(net, bundle)}
         print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-        rows.append(row)
-    write_results("overhead", rows)
+        write_results("overhead", [row])
 
 
 def _images(predictor: Predictor, count: int) -> np.ndarray:

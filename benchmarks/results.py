@@ -2,23 +2,32 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
+from app.system.atomic_files import atomic_write
 from serving.environment import package_versions, processor_name
 
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
 
 
-def write_results(name: str, results: list[dict[str, Any]]) -> None:
-    """Merge rows into `results/<name>.json` by their key `what`; add this machine to each row."""
+def write_results(name: str, results: list[dict[str, Any]], repeated: str = "") -> None:
+    """Merge rows into `results/<name>.json` by their key `what`.
+
+    Each row gets this machine and the commit of the code. With `repeated`, the key of the list of
+    repetitions, a row with fewer of them than the stored one does not replace it yet: it is kept
+    inside it, as `next`.
+    """
     FOLDER.mkdir(exist_ok=True)
-    machine = describe_machine()
-    new = [{**row, "machine": machine} for row in results]
-    rows = {row["what"]: row for row in (*read_results(name), *new)}
-    text = json.dumps(list(rows.values()), indent=2) + "\n"
-    (FOLDER / f"{name}.json").write_text(text)
+    measured = {"machine": describe_machine(), "commit": _commit()}
+    rows = {row["what"]: row for row in read_results(name)}
+    for result in results:
+        row, stored = {**result, **measured}, rows.get(result["what"])
+        is_begun = stored and repeated and len(row[repeated]) < len(stored[repeated])
+        rows[row["what"]] = {**stored, "next": row} if stored and is_begun else row
+    atomic_write(FOLDER / f"{name}.json", json.dumps(list(rows.values()), indent=2) + "\n")
 
 
 def read_results(name: str) -> list[dict[str, Any]]:
@@ -30,10 +39,23 @@ def read_results(name: str) -> list[dict[str, Any]]:
 def results_of_this_machine(name: str) -> list[dict[str, Any]]:
     """Return the rows that were measured on a machine like this one, to be extended."""
     machine = describe_machine()
-    return [row for row in read_results(name) if row["machine"] == machine]
+    rows = (row.get("next", row) for row in read_results(name))
+    return [row for row in rows if row["machine"] == machine]
 
 
 def describe_machine() -> dict[str, str]:
     """Return the processor, the number of cores and the versions of the main packages."""
     machine = {"processor": processor_name(), "cores": str(os.cpu_count())}
     return machine | package_versions(PACKAGES)
+
+
+def _commit() -> str:
+    """Return the short hash of the commit in the working tree; empty if there is none."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        finished = subprocess.run(
+            command, cwd=FOLDER.parent, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:  # git is not installed
+        return ""
+    return finished.stdout.strip()

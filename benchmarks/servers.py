@@ -105,6 +105,24 @@ def running(contender: Contender, bundle: Path, python: Path) -> Iterator[Server
             _stop(process)
 
 
+def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server answers that it is ready; end the benchmark if it does not.
+
+    Args:
+        process: the process of the server.
+        port: its port for HTTP.
+    """
+    end = time.monotonic() + _START_S
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(OSError, http.client.HTTPException):  # not listening yet
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_RESPONSE_S)
+            connection.request("GET", "/v2/health/ready")
+            if connection.getresponse().status == http.client.OK:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"The server did not become ready within {_START_S} s.")
+
+
 def _call(port: int, request: RequestFormat) -> tuple[int, bytes]:
     message = request.body[5:]  # the library writes the length itself
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:

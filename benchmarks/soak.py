@@ -24,7 +24,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +34,10 @@ import grpc
 import numpy as np
 from PIL import Image
 
+from app.distributed.cluster import free_port
 from benchmarks.arguments import path_argument
 from benchmarks.results import write_results
+from benchmarks.servers import wait_until_ready
 from serving import Predictor
 from serving.server.rpc.messages import message_class
 
@@ -200,9 +204,9 @@ def _invalid_requests(name: str) -> list[Request]:
 
 
 def send(
-    ports: tuple[int, int], requests: list[Request], count: int, seed: int, counts: Any
-) -> None:
-    """Send `count` random requests, and put the number of each kind and outcome into `counts`."""
+    ports: tuple[int, int], requests: list[Request], count: int, seed: int
+) -> Counter[tuple[str, str]]:
+    """Send `count` random requests, and return the number of each kind and outcome."""
     rng = np.random.default_rng(seed)
     found: Counter[tuple[str, str]] = Counter()
     port, grpc_port = ports
@@ -210,24 +214,24 @@ def send(
     with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
         for index in rng.integers(0, len(requests), count):
             request = requests[index]
-            if request.kind.startswith("gRPC"):
-                outcome = _call(channel, request)
-            elif request.kind == "hang up":
-                outcome = _hang_up(port, request)
-            else:
-                outcome = _post(connection, request)
+            try:
+                if request.kind.startswith("gRPC"):
+                    outcome = _call(channel, request)
+                elif request.kind == "hang up":
+                    outcome = _hang_up(port, request)
+                else:
+                    outcome = _post(connection, request)
+            except Exception as error:  # a broken connection, or a malformed response
+                connection.close()
+                outcome = type(error).__name__
             found[request.kind, outcome] += 1
-    counts.put(found)
+    return found
 
 
 def _post(connection: http.client.HTTPConnection, request: Request) -> str:
-    try:
-        connection.request("POST", request.path, request.body, request.headers)
-        response = connection.getresponse()
-        return _judge(request, response.status, response.read())
-    except (OSError, http.client.HTTPException) as error:
-        connection.close()
-        return type(error).__name__
+    connection.request("POST", request.path, request.body, request.headers)
+    response = connection.getresponse()
+    return _judge(request, response.status, response.read())
 
 
 def _call(channel: grpc.Channel, request: Request) -> str:
@@ -297,13 +301,13 @@ def main() -> None:
     arguments = parser.parse_args()
     predictor = Predictor.load(arguments.folder / "mlp")
     requests = make_requests("mlp", predictor, np.random.default_rng(0))
-    port, grpc_port = ports = _free_port(), _free_port()
+    port, grpc_port = ports = free_port(), free_port()
     code = "from app.commands.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", str(arguments.folder), "--port", str(port)]
     command += ["--grpc-port", str(grpc_port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
-            _wait_until_ready(port)
+            wait_until_ready(server, port)
             found, memory = _send_all(server.pid, ports, requests, arguments.requests)
         finally:
             server.terminate()
@@ -320,23 +324,6 @@ def main() -> None:
     write_results("soak", [row])
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
-def _wait_until_ready(port: int) -> None:
-    for _ in range(300):
-        with suppress(OSError):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", "/v2/health/ready")
-            if connection.getresponse().status == 200:
-                return
-        time.sleep(0.1)
-    raise SystemExit("The server did not become ready within 30 s.")
-
-
 def _send_all(
     server: int, ports: tuple[int, int], requests: list[Request], count: int
 ) -> tuple[Counter[tuple[str, str]], list[int]]:
@@ -346,19 +333,11 @@ def _send_all(
     memory = []
     start = time.perf_counter()
     for tenth in range(TENTHS):
-        counts = context.Queue()
         each = count // TENTHS // PROCESSES
         seeds = [tenth * PROCESSES + number for number in range(PROCESSES)]
-        senders = [
-            context.Process(target=send, args=(ports, requests, each, seed, counts))
-            for seed in seeds
-        ]
-        for process in senders:
-            process.start()
-        for _ in senders:
-            found += counts.get()
-        for process in senders:
-            process.join()
+        with ProcessPoolExecutor(PROCESSES, context) as pool:  # raises if a process ends
+            for counts in pool.map(partial(send, ports, requests, each), seeds):
+                found += counts
         memory.append(round(_resident_mb(server)))
         rate = sum(found.values()) / (time.perf_counter() - start)
         print(f"{sum(found.values()):9,} requests, {rate:6,.0f}/s, {memory[-1]} MB", flush=True)

@@ -32,10 +32,10 @@ def main() -> None:
     )
     output = parser.parse_args().output
     with tempfile.TemporaryDirectory() as folder:
-        rows = [_run(effort, (output or Path(folder)) / effort) for effort in GOALS_S]
-    for row in rows:
-        print(f"{row['what']}: {row['seconds']} s (goal: {row['goal_seconds']} s)")
-    write_results("studies", rows)
+        for effort in GOALS_S:
+            row = _run(effort, (output or Path(folder)) / effort)
+            print(f"{row['what']}: {row['seconds']} s (goal: {row['goal_seconds']} s)", flush=True)
+            write_results("studies", [row])
 
 
 def _run(effort: str, folder: Path) -> dict[str, object]:

@@ -111,7 +111,7 @@ def main() -> None:
             pairs = zip(row["their_seconds"], row["our_seconds"], strict=True)
             row["speedup"] = round(statistics.median(a / b for a, b in pairs), 2)
             print(f"seed {seed}: {row}", flush=True)
-            write_results("time_to_accuracy", [row])
+            write_results("time_to_accuracy", [row], repeated="our_seconds")
 
 
 def _empty_row(goal: float) -> dict[str, Any]:

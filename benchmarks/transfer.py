@@ -139,7 +139,7 @@ def main() -> None:
         row["gain"] = statistics.mean(head - scratch for head, scratch in pairs)
         print(f"seed {seed}: {row}", flush=True)
         if not is_try:
-            write_results("transfer", [row])
+            write_results("transfer", [row], repeated="linear_head")
 
 
 if __name__ == "__main__":

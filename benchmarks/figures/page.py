@@ -15,9 +15,9 @@ Each group names the command that measured it. **Met** is *yes* or *no*; a dash 
 means that there is no goal. Goals that are missed stay on the page.
 
 Settings are the defaults or the recipes in `benchmarks/recipes/`, which were chosen on validation \
-splits. `HORNBILL_DATA` names the folder with `mnist.npz` and `semeion.data`; benchmarks that need \
-these files are skipped without it. Latencies are compared in one process or in alternating runs \
-on the same machine.
+splits. `HORNBILL_DATA` names the folder with `mnist.npz`, `semeion.data`, tables and CIFAR-10: \
+`accuracy` leaves out what is not there, and other benchmarks that need it end with an error. \
+Latencies are compared in one process or in alternating runs on the same machine.
 
 ## Machines
 """

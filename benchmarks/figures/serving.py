@@ -1,22 +1,25 @@
 """Figures of the Predictor, the server and batch jobs."""
 
+from collections import Counter
 from typing import Any
 
 from benchmarks.results import read_results
+from serving.errors import counted
 
 from .figure import Figure, compare
 
 
 def image_latency() -> list[Figure]:
     """Return the latency of a single image on one thread, relative to that of other runtimes."""
-    return [
-        compare(
-            f"{row['what']}, batch 1, one thread: time of {names.replace(' to ', ' relative to ')}",
-            ratio, "{:.2f}", "≤", 1.0,
-        )
-        for row in read_results("image_latency")
-        for names, ratio in row["ratios"].items()
-    ]  # fmt: skip
+    figures: list[Figure] = []
+    for row in read_results("image_latency"):
+        load = f"{row['what']}, batch 1, one thread"
+        for names, ratio in row["ratios"].items():
+            metric = f"{load}: time of {names.replace(' to ', ' relative to ')}"
+            figures.append(compare(metric, ratio, "{:.2f}", "≤", 1.0))
+        times = ", ".join(f"{milliseconds:.2f}" for milliseconds in row["ms"].values())
+        figures.append(Figure(f"{load}: time of {', '.join(row['ms'])}", f"{times} ms"))
+    return figures
 
 
 def overhead() -> list[Figure]:
@@ -99,6 +102,7 @@ def http_load() -> list[Figure]:
         "grpc.aio": "a function on grpc.aio that returns a constant",
         "grpcio": "grpcio's core alone, which returns a constant",
         "FastAPI": "a FastAPI handler as in tutorials",
+        "Triton": "Triton with its Python backend",
     }
     goals = {
         ("constant", "JSON"): 0.3,
@@ -115,23 +119,32 @@ def http_load() -> list[Figure]:
         if "requests_per_s" not in row:
             figures.append(Figure(f"{name}, {kind}", f"not measured: {row['reason']}"))
         elif name == "Hornbill":
-            load = f"{kind}, 32 connections, one image each, `mlp`"
+            load = f"{kind}, 32 connections, one image each, `mlp`{_ended(row)}"
             figures.append(compare(f"{load}: requests/s", row["requests_per_s"], "{:,}"))
             figures.append(compare(f"{load}: 99th percentile", row["p99_ms"], "{:.1f} ms", "≤", 5))
         else:
-            metric = f"{kind} requests/s relative to {rivals.get(name, name)}"
+            runtime = row["versions"].get("onnxruntime")
+            rival = rivals.get(name, name) + (f" (onnxruntime {runtime})" if runtime else "")
+            metric = f"{kind} requests/s relative to {rival}{_ended(row)}"
             goal = goals.get((name, kind))
             figures.append(compare(metric, row["hornbill_to_this"], "{:.2f}", "≥", goal))
     return figures
 
 
+def _ended(row: dict[str, Any]) -> str:
+    """Return why a server was not measured in all rounds; an empty text if it was."""
+    return f" (after {len(row['rounds'])} rounds: {row['reason']})" if "reason" in row else ""
+
+
 def soak() -> list[Figure]:
     """Return the outcomes of a million requests."""
     (row,) = read_results("soak")
-    expected = {"right", "sent", "503"}
-    wrong = sum(n for kind, n in row["outcomes"].items() if kind.split(": ")[1] not in expected)
+    found: Counter[str] = Counter()
+    for kind, number in row["outcomes"].items():
+        found[kind.split(": ")[1]] += number
+    wrong = found.total() - found["right"] - found["sent"] - found["503"]
     growth = row["growth_after_first_tenth"]
-    count = f"{row['requests']:,} requests"
+    count = f"{row['requests']:,} requests ({found['503']:,} of them refused with 503)"
     return [
         Figure(f"{count}: wrong outputs, wrong statuses, broken connections", str(wrong), "0",
                wrong == 0),
@@ -145,10 +158,14 @@ def attack() -> list[Figure]:
     for row in read_results("attack"):
         statuses = [item for counts in row["statuses"].values() for item in counts.items()]
         wrong = sum(count for status, count in statuses if int(status) >= 500 and status != "503")
+        polite = (row["statuses"][kind] for kind in ("single images", "health"))
+        lost = sum(count for found in polite for status, count in found.items() if status != "200")
         figures += [
             compare("single images under attack: 99th percentile (median "
                     f"{row['p50_ms']:.1f} ms, before the attack {row['p50_before_ms']:.1f} ms)",
                     row["p99_ms"], "{:.0f} ms", "≤", 250),
+            Figure("single images and checks of health that got another status than 200", str(lost),
+                   "0", lost == 0),
             Figure("statuses of 500 or above but 503", str(wrong), "0", wrong == 0),
             compare("largest memory of the process", row["peak_mb"], "{:.0f} MB", "<", 400),
         ]  # fmt: skip
@@ -159,7 +176,8 @@ def batch() -> list[Figure]:
     """Return the rates of batch jobs."""
     figures: list[Figure] = []
     for row in read_results("batch"):
-        images = f"a million images, `{row['what']}`:"
+        rounds = counted(len(row["rounds_s"]["one"]), "round")
+        images = f"a million images, `{row['what']}`, median of {rounds}:"
         loop = f"a plain loop ({row['loop_rows_per_s']:,} images/s)"
         one, two = row["one_actor_to_loop"], row["two_actors_to_one"]
         figures += [

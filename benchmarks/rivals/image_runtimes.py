@@ -33,7 +33,10 @@ def onnxruntime(path: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def openvino(path: str, precision: str = "f32") -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from an image to its probabilities: the SavedModel at `path`, converted."""
+    """Return a function from an image to its probabilities: the SavedModel at `path`, converted.
+
+    Its tensors share memory with numpy, which is the fastest interface.
+    """
     import openvino as ov
 
     options = {
@@ -46,8 +49,10 @@ def openvino(path: str, precision: str = "f32") -> Callable[[np.ndarray], np.nda
     name = next(o for o in compiled.outputs if "probabilities" in o.get_names())
 
     def predict(image: np.ndarray) -> np.ndarray:
-        request.infer({0: image})
-        return np.array(request.get_tensor(name).data)
+        request.set_input_tensor(ov.Tensor(image, shared_memory=True))
+        request.infer()
+        probabilities: np.ndarray = request.get_tensor(name).data
+        return probabilities
 
     return predict
 
