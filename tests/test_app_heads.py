@@ -468,9 +468,7 @@ def test_the_penalty_of_a_head_is_that_of_each_label(shapes):
 def test_labels_of_arrays_count_for_the_penalty_too():
     inputs, labels = np.zeros((9, 4), np.float32), tuple("abc")
     targets = np.ones((9, 3), np.float32)
-    found = Dataset(
-        source="x", inputs=inputs, targets=targets, task="multilabel", labels=labels
-    )
+    found = Dataset(source="x", inputs=inputs, targets=targets, task="multilabel", labels=labels)
     assert found.averaged_labels == 3
     assert replace(found, task="regression").averaged_labels == 1
 
