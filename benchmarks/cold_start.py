@@ -179,6 +179,7 @@ def measure_predictions(folder: Path) -> dict[str, object]:
         print(f"{name:16} {steps}   serving: {ours / medians['whole_ms']:.3f} of this")
     return {
         "what": "cold start",
+        "until": "the first prediction",
         "medians": {
             name: {step: round(value, 1) for step, value in figures.items()}
             for name, figures in results.items()

@@ -73,7 +73,8 @@ def cold_start() -> list[Figure]:
     steps = ", ".join(
         f"{step} {medians[f'{step}_ms']:.0f} ms" for step in ("import", "load", "run")
     )
-    metric = f"fresh interpreter to the first prediction ({steps}), relative to"
+    until = row.get("until", "the end of the process after one prediction")
+    metric = f"fresh interpreter to {until} ({steps}), relative to"
     return [
         compare(f"{metric} bare onnxruntime", row["serving_to_bare"], "{:.2f}", "≤", 1.3),
         compare(f"{metric} TensorFlow", row["serving_to_tensorflow"], "{:.3f}", "≤", 0.05),
