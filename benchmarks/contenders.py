@@ -63,7 +63,7 @@ class Contender:
 
 
 _UVICORN = ("uvicorn", "uvloop", "httptools")
-# What Hornbill uses too has the same version in the environments of the others.
+# What the others name and Hornbill uses too has the same version in their environments.
 _ONNXRUNTIME, _GRPC_CORE, _GRANIAN_CORE = (
     f"{package}=={version(package)}" for package in ("onnxruntime", "grpcio", "granian")
 )

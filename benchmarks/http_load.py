@@ -4,10 +4,10 @@
 
 Each server runs on one core, and the load comes from another: 32 connections, each of which sends
 one image as soon as the previous response arrives. The other servers are in `rivals/`; each has a
-virtual environment, which is created on first use, with the versions of ONNX Runtime, Granian and
-grpcio that Hornbill uses. Before the load, a server must return the
-probabilities of the bundle's Predictor. The servers run in turn, for several rounds. A ratio is the
-median of the ratios within each round, so that slow changes of the machine affect all alike.
+virtual environment, which is created on first use, with the version of ONNX Runtime that Hornbill
+uses, and where they name Granian or grpcio, with those too. Before the load, a server must return
+the probabilities of the bundle's Predictor. The servers run in turn, for several rounds. A ratio is
+the median of the ratios within each round, so that slow changes of the machine affect all alike.
 
 Needs wrk, taskset, and h2load for gRPC.
 """

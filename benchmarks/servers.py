@@ -120,6 +120,8 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
             if connection.getresponse().status == http.client.OK:
                 return
         time.sleep(0.1)
+    if process.poll() is not None:
+        raise SystemExit(f"The server ended with status {process.returncode} before it was ready.")
     raise SystemExit(f"The server did not become ready within {_START_S} s.")
 
 

@@ -319,6 +319,8 @@ def _measure_seeds(part: str, names: list[str], seeds: int, is_resumed: bool) ->
     for name in names:
         key = f"{name}, {part}"
         row = stored.get(key) if is_resumed else None
+        if part == "tune" and row and "rival_search" not in row:
+            row = None  # it has another rival
         row = row or {"what": key, "part": part, "table": name, "score": TABLES[name].score}
         if part == "tune" and "runs" not in row:
             row["rival_search"] = "TPE"

@@ -284,7 +284,7 @@ def test_of_many_classes_each_is_told_if_the_model_is_warned_about():
     scores = {"samples": 8, "precision": 0.5, "recall": 0.25, "f1": 0.3333}
     rows = [{"name": str(n), **scores} for n in range(20)]
     assert describe_classes(rows) == []
-    told = describe_classes(rows, has_warnings=True)
+    told = describe_classes(rows, is_behind=True)
     assert told[0] == '"0" precision 50.0%, recall 25.0%, F1 0.333'
     assert told[-1] == "8 more are in the report"
     assert len(told) == 13

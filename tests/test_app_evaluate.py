@@ -443,20 +443,24 @@ def test_without_a_test_split_that_of_the_training_is_measured_on(bundle, tmp_pa
         assert chosen.max() >= 60
 
 
-@pytest.mark.parametrize("key", ["columns", "labels"])
-def test_an_export_reads_its_samples_as_the_version_before_does(key, row_bundle, tmp_path):
-    """A version with the same graph, but with columns or classes in another order, differs."""
-    manifest = read_manifest(row_bundle)
-    others = getattr(manifest, key)[::-1]
-    first = changed_copy(row_bundle, tmp_path / "softmax" / "1", **{key: others})
-    graph = onnx.load(first / "model.onnx")
+def write_reordered(bundle, folder, key, **changes):
+    """Write a version with the same graph, but with columns or classes in another order."""
+    others = getattr(read_manifest(bundle), key)[::-1]
+    written = changed_copy(bundle, folder, **{key: others}, **changes)
+    graph = onnx.load(written / "model.onnx")
     onnx.helper.set_model_props(
         graph,
         {p.key: p.value for p in graph.metadata_props} | {key: json.dumps(others)},
     )
-    onnx.save(graph, first / "model.onnx")
-    write_checksums(first)
+    onnx.save(graph, written / "model.onnx")
+    write_checksums(written)
+
+
+@pytest.mark.parametrize("key", ["columns", "labels"])
+def test_an_export_reads_its_samples_as_the_version_before_does(key, row_bundle, tmp_path):
+    write_reordered(row_bundle, tmp_path / "softmax" / "1", key)
     second = changed_copy(row_bundle, tmp_path / "softmax" / "2", version=2)
+    manifest = read_manifest(row_bundle)
     dataset = read_labeled("iris", manifest, reading_of(manifest, {}))
     splits = split_dataset(dataset, 0)
     found = compare_with_previous(
@@ -465,6 +469,24 @@ def test_an_export_reads_its_samples_as_the_version_before_does(key, row_bundle,
     scores = found["scores"]["accuracy"]
     assert scores["second"]["value"] > 0.8 > scores["first"]["value"]
     assert found["agreement"]["value"] < 0.8
+
+
+def test_the_version_before_reads_what_the_export_was_told_to_read(row_bundle, tmp_path):
+    """A model that was trained elsewhere does not know which column is the target."""
+    write_reordered(row_bundle, tmp_path / "softmax" / "1", "columns", config={})
+    second = changed_copy(row_bundle, tmp_path / "softmax" / "2", version=2, config={})
+    manifest, iris = read_manifest(second), load_dataset("iris")
+    rows = (
+        f"{','.join(map(str, row))},{iris.labels[target]}"
+        for row, target in zip(iris.inputs[:], iris.targets, strict=True)
+    )
+    table = tmp_path / "flowers.csv"
+    table.write_text("\n".join([",".join([*iris.columns, "kind"]), *rows]))
+    given = {"target": ("kind",)}
+    dataset = read_labeled(str(table), manifest, reading_of(manifest, given))
+    known = KnownSamples(dataset, str(table), np.arange(150), "all flowers", given)
+    scores = compare_with_previous(second, known)["scores"]["accuracy"]
+    assert scores["second"]["value"] > 0.8 > scores["first"]["value"]
 
 
 def test_data_that_has_grown_since_a_training_is_told(row_bundle, tmp_path, run):

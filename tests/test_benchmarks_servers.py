@@ -62,5 +62,5 @@ def test_only_answered_images_are_timed_under_attack(answering):
 def test_a_server_that_ends_is_not_waited_for():
     with subprocess.Popen([sys.executable, "-c", ""]) as server:
         server.wait()
-        with pytest.raises(SystemExit, match="did not become ready"):
+        with pytest.raises(SystemExit, match="ended with status 0 before it was ready"):
             wait_until_ready(server, 1)

@@ -112,12 +112,15 @@ class KnownSamples:
         source: what they were read from.
         indices: those to compare on, int64 `(samples,)`.
         description: what they are.
+        given: how the source is read, see `app.bundles.evaluating.reading_of`; empty if the version
+            itself says so.
     """
 
     dataset: Dataset
     source: str
     indices: np.ndarray
     description: str
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 def compare_with_previous(folder: Path, known: KnownSamples | None = None) -> dict[str, Any]:
@@ -149,7 +152,7 @@ def _read_before(known: KnownSamples, previous: Manifest, current: Manifest) -> 
     """Return the known samples as the version before reads them, such as columns in its order."""
     if not _reads_otherwise(previous, current):
         return known.dataset
-    dataset = read_labeled(known.source, previous, reading_of(previous, {}))
+    dataset = read_labeled(known.source, previous, reading_of(current, known.given))
     _require_same_samples(dataset, known.dataset, known.source)
     return dataset
 

@@ -128,7 +128,7 @@ def measured_facts(  # noqa: PLR0913 - most have a default
     dataset = read_labeled(source, manifest, reading_of(manifest, wishes.given))
     check_decisions(wishes.threshold, dataset, wishes.target_accuracy)
     halves = _halve(dataset, source)
-    known = KnownSamples(dataset, source, halves.test, halves.describe("test"))
+    known = KnownSamples(dataset, source, halves.test, halves.describe("test"), wishes.given)
     subject = _Subject(model, inputs, trace, manifest, dataset, halves)
     before = subject.answer()
     sizes = {"choosing": len(halves.validation), "test": len(halves.test)}

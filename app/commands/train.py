@@ -370,8 +370,8 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     baselines = found.get("baselines", {})
     lines = [("linear", describe_scores(baselines.get("linear", {})))]
     lines.append(("constant", describe_scores(baselines.get("constant", {}))))
-    has_warnings = bool(found.get("warnings"))
-    told = describe_classes(found.get("classes", ()), has_warnings)
+    is_behind = bool(found.get("shortfalls"))
+    told = describe_classes(found.get("classes", ()), is_behind)
     lines += [("each", line) for line in told]
     if calibration := found.get("calibration"):
         lines.append(("calibration", describe_calibration(calibration)))

@@ -13,15 +13,15 @@ SPOKEN_CLASSES = 4
 UNDEFINED = "\N{EN DASH}"
 
 
-def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = False) -> list[str]:
+def describe_classes(classes: Sequence[dict[str, Any]], is_behind: bool = False) -> list[str]:
     """Return precision, recall and F1 of classes, the worst first.
 
-    A few classes are in one line. More have a line each, if there are warnings of the model.
+    A few classes are in one line. More have a line each, if the model is behind a baseline.
     """
     texts = [_described(row) for row in classes]
     if len(texts) <= SPOKEN_CLASSES:
         return ["; ".join(texts)]
-    if not has_warnings:
+    if not is_behind:
         return []
     left_out = len(texts) - SHOWN_CLASSES
     more = [f"{left_out} more are in the report"] if left_out > 0 else []
