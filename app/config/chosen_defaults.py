@@ -94,7 +94,7 @@ def choose_defaults(
     return replace(change_config(config, chosen), chosen=frozenset(chosen) | repeated)
 
 
-def row_defaults(config: RunConfig, samples: int, columns: int, labels: int = 1) -> dict[str, Any]:
+def row_defaults(config: RunConfig, samples: int, columns: int, labels: int) -> dict[str, Any]:
     """Return the settings that suit rows, by flat key.
 
     Args:
@@ -214,7 +214,7 @@ def head_defaults(config: RunConfig, samples: int, labels: int) -> dict[str, Any
 
 
 def image_defaults(
-    config: RunConfig, samples: int, shape: Sequence[int], labels: int = 1
+    config: RunConfig, samples: int, shape: Sequence[int], labels: int
 ) -> dict[str, Any]:
     """Return the settings that suit images, by flat key.
 
@@ -259,7 +259,7 @@ def image_defaults(
         "optimizer.warmup": 0.2,
         **_label_smoothing(config),
     }
-    if model.is_pretrained and not model.is_frozen:
+    if model.has_two_phases:
         epochs = settings["epochs"] if "epochs" in config.given else epochs
         defaults["head_epochs"] = head_epochs_of(epochs)
         if "head_epochs" in config.given:

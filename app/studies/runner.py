@@ -154,7 +154,7 @@ def _run_in(folder: Path, seeds: int | None, quick: bool, observer: StudyObserve
     key = cache_key(name, effort)
     before = read_sealed(folder / RESULT)
     note = _why_rerun(before, key, effort) if (folder / RESULT).exists() else ""
-    content = _read_parts(folder, key, effort)
+    content = _finished_parts(folder, before, key, effort)
     is_cached = set(study.parts(effort)) <= set(content["parts"])
     if not is_cached:
         _run_parts(study, content, folder, observer)
@@ -178,13 +178,15 @@ def _effort(study: Study, seeds: int | None, quick: bool) -> Effort:
     return Effort(seeds or (study.quick_seeds if quick else study.seeds), quick)
 
 
-def _read_parts(folder: Path, key: str, effort: Effort) -> dict[str, Any]:
+def _finished_parts(
+    folder: Path, before: dict[str, Any], key: str, effort: Effort
+) -> dict[str, Any]:
     """Return the parts finished with these settings, in the form of a result without claims."""
-    # A copy of the folder may lack hidden files; its result has all parts.
-    for path in (folder / RESULT, _parts_path(folder, key)):
-        content = read_sealed(path)
-        if content.get("key") == key:
-            return content
+    if before.get("key") == key:  # a result has all parts; a copy may lack hidden files
+        return dict(before)
+    content = read_sealed(_parts_path(folder, key))
+    if content.get("key") == key:
+        return content
     return {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0, "parts": {}}
 
 

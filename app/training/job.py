@@ -143,8 +143,7 @@ class Job:
     @property
     def has_two_phases(self) -> bool:
         """Whether a backbone that was trained before learns on, after its head."""
-        model: Any = self.model_config
-        return bool(getattr(model, "is_pretrained", False)) and not model.is_frozen
+        return bool(getattr(self.model_config, "has_two_phases", False))
 
     @property
     def head_epochs(self) -> int:

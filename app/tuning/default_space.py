@@ -78,7 +78,7 @@ def _image_space(base: RunConfig, settings: Mapping[str, Any]) -> dict[str, str]
         "augmentation.scale": _fraction(settings["augmentation.scale"], 0.3),
         "augmentation.erase": _fraction(settings["augmentation.erase"], 0.5),
     }
-    if model.is_pretrained and not model.is_frozen:
+    if model.has_two_phases:
         space["backbone_rate"] = _around(settings["backbone_rate"], 10)
     return space | (_layers(settings) if settings["backbone"] == "mlp" else {})
 

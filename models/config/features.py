@@ -181,6 +181,11 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
         return self.backbone != "mlp" and self.freeze == "all"
 
     @property
+    def has_two_phases(self) -> bool:
+        """Whether a backbone that was trained before learns on, after its head."""
+        return self.is_pretrained and not self.is_frozen
+
+    @property
     def prepared_layer(self) -> str:
         """Name of the layer up to which inputs are prepared once, before training."""
         return "image" if self.image_shape else self.rows.prepared_layer(self.scaling)
