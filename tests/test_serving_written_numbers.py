@@ -72,7 +72,7 @@ def test_only_all_is_100_percent_and_only_none_is_0(fraction):
 def test_only_0_and_1_are_written_as_such_probabilities(value):
     found = float(write_probability(value))
     assert found == pytest.approx(value, rel=0.06, abs=5e-5)
-    assert ((found == 1), (found == 0)) == ((value == 1), False)
+    assert ((found == 1), (found == 0)) == ((value == 1), (value == 0))
     assert [write_probability(end) for end in (0.0, -0.0, 1.0, math.nextafter(1, 2))] == [
         "0.0000", "0.0000", "1.0000", "1.0000",
     ]  # fmt: skip
