@@ -20,7 +20,6 @@ PROGRAM = (sys.executable, "-m", "app.tuning.worker_process")
 def main() -> int:
     """Run trials of the search that `HORNBILL_STUDY` describes; return the exit status."""
     import_tensorflow_quietly()
-    hide_notes()
     from .storage import StudyLocation  # noqa: PLC0415 - imports TensorFlow, which would print
     from .trial_loop import work  # noqa: PLC0415
 
@@ -37,4 +36,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    hide_notes()
     sys.exit(main())
