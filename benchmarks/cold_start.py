@@ -77,6 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", metavar="BUNDLE|commands")
     bundle = parser.parse_args().bundle
+    # The first round compiles what is not compiled, as an installation does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     row = (
         measure_commands() if bundle == "commands" else measure_predictions(bundle_argument(bundle))
     )

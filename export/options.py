@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.columns import RowFormat
 from serving.manifest import (
     Baseline,
     Calibration,
@@ -15,6 +14,7 @@ from serving.manifest import (
     Thresholds,
     TrainingCells,
 )
+from serving.row_format import RowFormat
 
 from .backends import check_backend
 from .errors import ExportError

@@ -6,7 +6,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .columns import require_names
 from .csv_lines import line_places, read_columns, read_header
 from .errors import InputError, counted, describe_all, first_few
 from .image_sources import ImageSource
@@ -21,6 +20,7 @@ from .named_columns import (
 )
 from .parity import Inputs, as_inputs
 from .photographs import find_digit, read_photograph, shows_ink
+from .row_format import require_names
 
 # An image that is enlarged more than this many times is a blur, unlike those of the training.
 MAX_ENLARGEMENT = 4

@@ -8,13 +8,10 @@ import math
 import re
 from dataclasses import asdict, dataclass, field
 
-from .columns import KINDS, RowFormat
-from .date_text import FORMS, PARTS
 from .errors import ManifestError, cannot_read
-from .number_text import FORMATS
 from .parity import INT8_TOLERANCES, TOLERANCES
+from .row_format import RowFormat
 from .schema import decode
-from .unit_text import is_unit
 
 FORMAT_VERSION = 5
 # A name that is a number would be mistaken for a version.
@@ -551,7 +548,12 @@ def _check_consistency(manifest: Manifest) -> None:
             f"quantization must be int8 or null. Received: {manifest.quantization!r:.80}."
         )
     _check_columns(manifest)
-    _check_target_units(manifest)
+    if manifest.row_format is not None or manifest.target_units:
+        # Models of images load faster without the patterns of dates, numbers and units.
+        from .row_format_checks import check_row_format, check_target_units  # noqa: PLC0415
+
+        check_row_format(manifest)
+        check_target_units(manifest)
     if manifest.calibration is not None:
         _check_calibration(manifest, manifest.calibration)
     if manifest.reject_option is not None:
@@ -687,44 +689,6 @@ def _check_columns(manifest: Manifest) -> None:
         raise ManifestError(
             f"nullable_columns must be among columns. Received: {unknown[0]!r:.80}."
         )
-    if manifest.row_format is not None:
-        _check_row_format(manifest, manifest.row_format)
-
-
-def _check_target_units(manifest: Manifest) -> None:
-    """Raise `ManifestError` unless the units are those of values that the model predicts."""
-    labels = manifest.labels if manifest.task == "regression" else ()
-    for label, unit in manifest.target_units.items():
-        if label not in labels or not is_unit(unit):
-            raise ManifestError(
-                "target_units must be units of values by label. "
-                f"Received: {label!r:.80}: {unit!r:.80}."
-            )
-
-
-def _check_row_format(manifest: Manifest, table: RowFormat) -> None:
-    """Raise `ManifestError` unless a table's columns become exactly those of the model."""
-    for column in table.columns:
-        is_known = (
-            column.kind in KINDS
-            and (column.decimal, column.thousands) in FORMATS
-            and column.form in ((*FORMS,) if column.kind == "date" else ("",))
-            and set(column.parts) <= set(PARTS)
-            and (not column.unit or (column.kind == "number" and is_unit(column.unit)))
-        )
-        if not is_known:
-            raise ManifestError(
-                f"row_format must have columns of kinds, forms and units that this release knows. "
-                f"Received: {column!r:.160}."
-            )
-    numbers = tuple(name for column in table.columns for name in column.columns)
-    texts = tuple(column.name for column in table.columns if column.kind == "text")
-    for key, found in (("columns", numbers), ("string_columns", texts)):
-        if found != getattr(manifest, key):
-            raise ManifestError(
-                f"row_format must make the manifest's {key}, {getattr(manifest, key)!r:.80}. "
-                f"Received: {found!r:.80}."
-            )
 
 
 def _finite(number: str) -> float:

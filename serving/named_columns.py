@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from .checking import dtype_of
-from .columns import Cells, RawColumn, RowInputs, read_column, read_row_inputs, row_format
+from .columns import Cells, RowInputs, read_column, read_row_inputs
 from .csv_lines import CHUNK
 from .errors import InputError, cannot_read
 from .manifest import Manifest, TensorSpec
+from .row_format import RawColumn, row_format
 
 # Suffix of a file with a text in each line.
 TEXTS = ".txt"

@@ -1,6 +1,5 @@
 """The prediction module: runs a bundle with microseconds of overhead over ONNX Runtime."""
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -19,7 +18,6 @@ from .checking import (
     quick_check,
     refuse_masked,
 )
-from .columns import are_columns, check_names, read_row_inputs, row_format
 from .contract import check_contract
 from .cores import available_cores
 from .decisions import decide, interval_ends, thresholds_of
@@ -29,6 +27,7 @@ from .golden import read_golden
 from .int8 import check_sums, has_answers, why_not_here
 from .manifest import Manifest
 from .parity import Inputs, count_samples, take_samples
+from .row_format import are_columns, check_names, row_format
 from .runtime import onnxruntime
 from .session import open_session
 from .spreading import spread
@@ -37,7 +36,6 @@ from .versions import find_version
 if TYPE_CHECKING:
     from .image_sources import ImageSource
 
-_LOG = logging.getLogger("hornbill.serving")
 Array = np.ndarray
 Int8Policy = Literal["auto", "always", "never"]
 # Numbers in one part of a large input: 256 images of 28x28, and some of their activations, fit the
@@ -281,7 +279,10 @@ class Predictor:
             return found[INT8]
         if int8 == "always":
             raise ManifestError(f"{INT8} cannot run on this machine. Received: {folder}, {reason}.")
-        _LOG.warning("%s runs in float32: int8 is left out, since %s", folder, reason)
+        import logging
+
+        log = logging.getLogger("hornbill.serving")
+        log.warning("%s runs in float32: int8 is left out, since %s", folder, reason)
         return found[MODEL]
 
     @classmethod
@@ -392,6 +393,8 @@ class Predictor:
             >>> predictor.predict_rows([{"size": 1.5, "color": "red"}]).labels
             ['rose']
         """
+        from .columns import read_row_inputs
+
         cells = table_columns(rows, [column.name for column in row_format(self.manifest).columns])
         check_names(self.manifest, cells, "Rows")
         found = read_row_inputs(self.manifest, cells, lambda row: f" in row {row}")

@@ -16,7 +16,7 @@ from app.evaluation.importance import (
     read_rows,
     source_columns,
 )
-from serving.columns import RawColumn, RowFormat
+from serving.row_format import RawColumn, RowFormat
 
 
 def known_model(slopes, words=()):

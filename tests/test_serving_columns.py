@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.columns import RawColumn, RowFormat, check_names, read_column, read_row_inputs
+from serving.columns import read_column, read_row_inputs
 from serving.date_text import FORMS, PARTS, date_parts, parse_date
 from serving.errors import InputError, ManifestError
 from serving.frames import table_columns
 from serving.manifest import Manifest, TensorSpec
 from serving.number_text import FORMATS, formats_of, parse_number
 from serving.predictor import Predictor
+from serving.row_format import RawColumn, RowFormat, check_names
 from serving.unit_text import parse_amount, split_unit
 
 

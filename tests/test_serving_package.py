@@ -163,3 +163,21 @@ print("numpy" in sys.modules, Predictor.__name__, serving.Predictor is Predictor
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert finished.stdout == "False False Check\nTrue Predictor True\n"
+
+
+def test_a_model_of_images_loads_without_what_reads_cells_of_tables(bundle):
+    code = """
+import sys
+import numpy as np
+from serving import Predictor
+Predictor.load(sys.argv[1]).predict(np.ones((1, 28, 28), np.uint8))
+print([name for name in ("columns", "date_text", "unit_text") if f"serving.{name}" in sys.modules])
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", code, bundle],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert finished.stdout == "[]\n"

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from serving.columns import require_names
 from serving.csv_lines import line_places, read_header, read_rows
 from serving.errors import InputError
 from serving.manifest import Manifest
 from serving.named_columns import needed_columns, read_cells
+from serving.row_format import require_names
 
 from .rows import Rows, row_ids, rows_of, set_aside, with_rest
 

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.system.arrow_types import holds_cells
-from serving.columns import Cells, check_names, read_row_inputs, row_format
+from serving.columns import Cells, read_row_inputs
 from serving.errors import InputError, reason_of
 from serving.frames import arrow_values
 from serving.manifest import Manifest
+from serving.row_format import check_names, row_format
 
 from .rows import Rows, row_ids, rows_at_once, set_aside
 

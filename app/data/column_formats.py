@@ -3,10 +3,11 @@
 import re
 from collections.abc import Collection, Sequence
 
-from serving.columns import TRUTH_WORDS, RawColumn
+from serving.columns import TRUTH_WORDS
 from serving.date_text import FORMS, PARTS
 from serving.errors import counted
 from serving.number_text import ALL_FORMATS, FORMATS, UNITS
+from serving.row_format import RawColumn
 from serving.unit_text import parse_amount
 
 from .column_survey import ColumnSurvey

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.columns import RowFormat
+from serving.row_format import RowFormat
 
 from .arrays import Array, array_parts, chunks
 

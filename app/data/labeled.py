@@ -17,10 +17,11 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.array_files import open_archive, read_archive, read_model_arrays
 from serving.checking import check_inputs
-from serving.columns import check_names, read_row_inputs, row_format
+from serving.columns import read_row_inputs
 from serving.errors import InputError, describe_all
 from serving.inputs import image_shape, read_model_image
 from serving.manifest import TASKS, Manifest, describe_spec
+from serving.row_format import check_names, row_format
 
 from .arrays import NamedArrays
 from .concatenation import join_datasets

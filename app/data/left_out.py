@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from serving.columns import RawColumn
 from serving.images import IMAGE_SUFFIXES
+from serving.row_format import RawColumn
 
 from .column_survey import ColumnSurvey
 from .datasets import EMPTY

@@ -13,7 +13,8 @@ import numpy as np
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
-from serving.columns import RawColumn, RowFormat, plain_text, read_column
+from serving.columns import plain_text, read_column
+from serving.row_format import RawColumn, RowFormat
 
 from .arrays import DiskArray
 from .column_formats import decide_columns

@@ -8,9 +8,10 @@ import numpy as np
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
-from serving.columns import RawColumn, read_column
+from serving.columns import read_column
 from serving.missing_marks import MISSING
 from serving.number_text import ALL_FORMATS, have_decimals, parse_number, read_numbers
+from serving.row_format import RawColumn
 from serving.unit_text import required_unit, strip_unit
 
 from .column_formats import decide_columns, is_ambiguous, kind_of

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from ..columns import row_format
 from ..decisions import derived_outputs
 from ..manifest import Manifest, TensorSpec
+from ..row_format import row_format
 from .errors import RequestError
 from .http import BINARY, Response
 from .json_tokens import decode_json

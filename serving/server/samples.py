@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from ..columns import RawColumn, row_format
 from ..date_text import write_date
 from ..errors import InputError
 from ..golden import DRAWN, REAL_SAMPLES
 from ..inputs import DIGIT_NET, image_shape
 from ..manifest import Manifest
+from ..row_format import RawColumn, row_format
 
 Arrays = Mapping[str, np.ndarray]
 _MAX_SAMPLES = 8

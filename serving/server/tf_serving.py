@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from ..columns import are_columns, check_names, read_row_inputs, row_format
+from ..columns import read_row_inputs
 from ..decisions import derived_outputs
 from ..errors import reason_of
 from ..frames import check_same_names
 from ..manifest import Manifest, TensorSpec, describe_spec
+from ..row_format import are_columns, check_names, row_format
 from .errors import RequestError
 from .http import Response
 from .json_tokens import decode_json, decode_leniently
