@@ -172,6 +172,8 @@ def max_pool(b, draw):
         draw(st.sampled_from([convolution, product]))(b, draw)
         b.add("MaxPool", kernel_shape=[3, 3], pads=[1] * 4)
         affine(b, draw)
+        if draw(st.booleans()):
+            b.add("Relu")
 
 
 def hard_sigmoid(b, draw):
@@ -275,6 +277,24 @@ def test_axes_of_size_1_do_not_separate_the_axes_of_a_mean():
     assert [node.op_type for node in cleaned.graph.node] == ["ReduceMean"]
     (axes,) = [numpy_helper.to_array(constant) for constant in cleaned.graph.initializer]
     assert axes.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [("Conv", ["Conv", "Relu", "MaxPool", "Neg"]), ("Neg", ["Neg", "MaxPool", "Relu", "Neg"])],
+)
+def test_a_relu_comes_in_front_of_the_max_pool_of_a_convolution(first, expected):
+    b = Builder((1, 3, 6, 6))
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 1, 1)).astype("float32")
+    b.add(first, *([b.constant(kernel)] if first == "Conv" else []))
+    b.add("MaxPool", kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2], shape=(1, 3, 3, 3))
+    b.add("Relu")
+    b.add("Neg")
+    cleaned = clean_graph(b.model(), [])
+    assert [node.op_type for node in cleaned.graph.node] == expected
+    x = np.random.default_rng(0).normal(size=b.start).astype("float32")
+    (before,), (after,) = run(b.model(), x), run(cleaned, x)
+    np.testing.assert_array_equal(after, before)
 
 
 def test_channels_come_first_before_arithmetic_with_a_constant_for_each():

@@ -20,6 +20,7 @@ from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import INT8, read_manifest
 from serving.contract import check_contract
 from serving.manifest import Int8
+from serving.runtime import onnxruntime
 
 
 @pytest.fixture(autouse=True)
@@ -256,6 +257,27 @@ def test_a_stack_of_matrices_stays_float32(tmp_path):
     (stack,) = (one for one in stored.values() if len(one.dims) == 3)
     assert stack.data_type == onnx.TensorProto.FLOAT
     assert any(one.data_type == onnx.TensorProto.INT8 for one in stored.values() if one.dims)
+
+
+def test_convolutions_whose_outputs_several_layers_read_run_in_int8(tmp_path):
+    start = keras.Input((12, 12, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(start)
+    inner = keras.layers.Conv2D(8, 3, padding="same")(x)
+    inner = keras.layers.ReLU()(keras.layers.MaxPooling2D(3, 1, "same")(inner))
+    joined = keras.layers.Conv2D(8, 3, activation="relu")(x + inner)
+    means = [keras.layers.GlobalAveragePooling2D()(maps) for maps in (x, joined)]
+    features = keras.layers.Concatenate()(means)
+    model = keras.Model(start, keras.layers.Dense(3, "softmax")(features))
+    images = np.random.default_rng(0).normal(size=(32, 12, 12, 3)).astype("float32")
+    options = ExportOptions(int8="always")
+    bundle = export_bundle(model, tmp_path, "m", samples={"image": images}, options=options)
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    settings.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(bundle / INT8, settings)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kinds.count("QLinearConv") == 3
+    assert not {"Conv", "Gemm", "Relu", "Add"} & {*kinds}
 
 
 def test_auto_does_not_try_int8_on_drawn_samples_and_says_so(tmp_path, monkeypatch):

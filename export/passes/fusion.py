@@ -8,7 +8,7 @@ from onnx_ir.passes import common
 
 from .deadline import in_time
 from .initializers import add_initializer
-from .matching import argument, is_near, operands, producer, replace_node, scalar
+from .matching import argument, is_near, operands, producer, replace_node, scalar, single_use
 
 
 def fuse_operators(model: ir.Model) -> None:
@@ -33,8 +33,8 @@ def _fuse_hard_sigmoid(node: ir.Node) -> None:
     MobileNetV3 contains relu6(x + 3) / 6 (Howard et al., 2019).
     """
     scale = scalar(node.inputs[1])
-    clip = _single_use(node.inputs[0], "Clip") if scale is not None else None
-    add = _single_use(clip.inputs[0], "Add") if clip is not None else None
+    clip = single_use(node.inputs[0], "Clip") if scale is not None else None
+    add = single_use(clip.inputs[0], "Add") if clip is not None else None
     if scale is None or clip is None or add is None or len(clip.inputs) < 3:
         return
     lowest, highest = scalar(clip.inputs[1]), scalar(clip.inputs[2])
@@ -101,10 +101,3 @@ def _read_from_the_end(node: ir.Node) -> None:
         other is place and scalar(added) == length for other, added in operands(moved, "Add")
     ):
         node.replace_input_with(1, place)
-
-
-def _single_use(value: ir.Value | None, op: str) -> ir.Node | None:
-    """Return the node `op` that computes `value`, if `value` has one reader."""
-    if value is None or value.is_graph_output() or len(value.uses()) != 1:
-        return None
-    return producer(value, op)

@@ -20,6 +20,13 @@ def producer(value: ir.Value | None, op: str) -> ir.Node | None:
     return node if node is not None and node.op_type == op and not node.domain else None
 
 
+def single_use(value: ir.Value | None, op: str) -> ir.Node | None:
+    """Return the node `op` that computes `value`, if `value` has one reader."""
+    if value is None or value.is_graph_output() or len(value.uses()) != 1:
+        return None
+    return producer(value, op)
+
+
 def argument(value: ir.Value | None, op: str) -> ir.Value | None:
     """Return the first input of the node `op` that computes `value`."""
     node = producer(value, op)

@@ -10,6 +10,7 @@ from serving.errors import one_line
 from .channels_first import lift_transposes
 from .constant_folding import fold_into_weights
 from .deadline import time_limit
+from .early_activation import activate_before_pools
 from .fusion import fuse_operators
 from .loop_invariants import hoist_invariants
 from .max_pool_padding import guard_pools
@@ -34,6 +35,7 @@ _PASSES: tuple[Pass, ...] = (
     lift_transposes,
     fuse_operators,
     fold_into_weights,
+    activate_before_pools,
     keep_rows,
     split_reductions,
     guard_pools,
