@@ -22,8 +22,10 @@ CANNOT_MASK = 77
 def run_parity_tests(settings):
     command = [
         sys.executable, "-m", "pytest", "-q", "-m", "not slow and not isa", "-k", PARITY_TESTS,
-        "-p", "no:faulthandler",  # it would handle the signal that the mask uses
-        "-p", "no:cacheprovider", *map(str, sorted(HERE.glob("test_export_*.py"))),
+        # It would handle the signal that the mask uses; without it, its settings are unknown.
+        "-p", "no:faulthandler", "-o", "addopts=", "-W", "ignore::pytest.PytestConfigWarning",
+        "-p", "no:cacheprovider", "-p", "no:schemathesis",
+        *map(str, sorted(HERE.glob("test_export_*.py"))),
     ]  # fmt: skip
     environment = {**os.environ, **settings}
     return subprocess.run(
