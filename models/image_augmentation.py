@@ -137,4 +137,5 @@ class RandomErase(RandomLayer):
             self.covered(images, side, self.config.erase) for side in images.shape[1:3]
         )
         inside = ops.logical_and(ops.transpose(rows, (0, 2, 1)), columns)[..., np.newaxis]
-        return ops.where(inside, ops.mean(images, axis=(1, 2), keepdims=True), images)
+        mean = ops.mean(images, axis=(1, 2), keepdims=True)
+        return images + ops.cast(inside, "float32") * (mean - images)  # faster than `where`
