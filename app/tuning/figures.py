@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from app.reports.plotting import BLUE, GRAY, ORANGE, save, short, style
+from app.reports.plotting import BLUE, GRAY, ORANGE, save, short_names, style
 from serving.written_numbers import metric_name
 
 from .importance import Importance
@@ -98,7 +98,7 @@ def _draw_importance(importance: Mapping[str, Importance], path: Path) -> None:
     fractions = [each.fraction for each in found]
     reach = [[e.fraction - e.low for e in found], [e.high - e.fraction for e in found]]
     axes.barh(range(len(names)), fractions, color=BLUE, xerr=reach, ecolor=GRAY, capsize=3)
-    axes.set_yticks(range(len(names)), [short(name, 32) for name in names])
+    axes.set_yticks(range(len(names)), short_names(names, 32))
     axes.set(xlabel="fraction of the variance that single settings explain", xlim=(0, 1))
     axes.grid(axis="x", alpha=0.3)
     save(figure, path)
@@ -129,7 +129,7 @@ def _draw_coordinates(
         )
     for number, each in enumerate(space.values()):
         _draw_axis(axes, number, each)
-    axes.set_xticks(range(len(space)), [short(name, 28) for name in space])
+    axes.set_xticks(range(len(space)), short_names(list(space), 28))
     axes.set(xlim=(-0.3, len(space) - 0.5), ylim=(-0.03, 1.03))
     axes.set_yticks([])
     bar = figure.colorbar(colors, ax=axes, label=f"{loss}, validation")
@@ -150,7 +150,8 @@ def _label_plainly(axis: Any) -> None:
 def _draw_axis(axes: Any, number: int, each: Any) -> None:
     axes.axvline(number, color=GRAY, linewidth=0.8, zorder=0)
     if isinstance(each, CategoricalDistribution):
-        texts = {relative_position(choice, each): short(str(choice), 12) for choice in each.choices}
+        heights = [relative_position(choice, each) for choice in each.choices]
+        texts = dict(zip(heights, short_names([*map(str, each.choices)], 12), strict=True))
     else:
         texts = {0.0: f"{each.low:g}", 1.0: f"{each.high:g}"}
     for height, text in texts.items():
