@@ -8,14 +8,17 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from rich.console import Console
+from test_app_resume import Notes
 
 from app.commands.reading_progress import ReadingProgress
+from app.config import make_config
 from app.data.frames import data_on_disk
 from app.data.reading_progress import observed_reading
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import ConfigError, DataError
 from app.runs import train
+from app.training.own_models import builder_of, decide_head
 
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0.5)
@@ -28,6 +31,10 @@ def batches(x=X, y=Y):
 
 def pipelines(**changes):
     return {"train": batches(), "validation": batches(), "test": batches(), **changes}
+
+
+def pipelines_of(y):
+    return {name: batches(X, y) for name in pipelines()}
 
 
 def generated(samples, signature=SAMPLE):
@@ -151,6 +158,40 @@ def test_a_dict_of_arrays_for_training_and_test_is_split_for_validation():
     )
     np.testing.assert_array_equal(test[""], X[250:])
     assert (len(train_part[""]), len(validation[""])) == (225, 25)
+
+
+def logits(units):
+    return lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
+
+
+@pytest.mark.parametrize("data", [lambda y: (X, y), lambda y: batches(X, y), pipelines_of])
+@pytest.mark.parametrize(
+    ("model", "targets", "settings", "head", "is_noted"),
+    [
+        (build, np.float32(Y), {}, "linear", True),
+        (build, np.float32(Y), {"loss": "mae"}, "linear", True),
+        (build, np.float32(Y), {"head": "linear"}, "linear", False),
+        (build, np.float32(Y), {"head": "softmax"}, "softmax", False),
+        (build, np.float32(Y), {"loss": "categorical_crossentropy"}, "softmax", False),
+        (build, np.float32(Y), {"loss": "cross_entropy"}, "softmax", False),
+        (logits(3), np.float32(Y), {}, "softmax", False),
+        (logits(1), np.float32(Y), {}, "linear", False),
+        (build, Y, {}, "softmax", False),
+        (build, np.float32(Y > 0), {}, "softmax", False),
+        (build, X[:, 0], {}, "linear", False),
+        (build, np.arange(300.0), {}, "linear", False),
+    ],
+)
+def test_whole_numbers_as_floats_are_classes_if_the_model_says_so_and_values_with_a_note(
+    data, model, targets, settings, head, is_noted
+):
+    notes = Notes()
+    with data_on_disk(data(targets)) as found, observed_reading(notes):
+        config = make_config(model, settings, data=found.source)
+        assert decide_head(config, builder_of(config.family)).model.head == head
+    assert [line.startswith("y holds a few whole numbers, but as") for line in notes.lines] == (
+        [True] * is_noted
+    )
 
 
 @pytest.mark.parametrize(
