@@ -155,3 +155,8 @@ def test_a_family_with_an_own_loss_may_have_either_cause(tmp_path):
     cause = "mend the loss test_app_own_code:not_a_number, or lower initializer_stddev, l1, l2,"
     with pytest.raises(RunError, match=NO_STEP + cause):
         train(config, tmp_path, figures=False)
+
+
+def test_an_error_of_tensorflow_ends_without_the_names_of_its_operators(tmp_path):
+    with pytest.raises(ConfigError, match=r"circle, which raised .* \[2,3\] vs\. \[3,2\]$"):
+        quick(tmp_path, loss="circle")

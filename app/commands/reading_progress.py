@@ -39,7 +39,7 @@ class ReadingProgress:
         self._noted: set[str] = set()
 
     def advance(self, done: int, total: int, activity: str = "reading images") -> None:
-        """Show that `done` of `total` images or rows are done."""
+        """Show that `done` of `total` images or rows are done; a total of 0 is not known."""
         now = time.monotonic()
         if done <= self._done:  # another activity, or another source
             self._start = self._shown = now
@@ -53,11 +53,10 @@ class ReadingProgress:
         elif is_late and (self._shown == self._start or now - self._shown >= self._log_every_s):
             self._shown = now
             rate = done / spent
-            left = (total - done) / rate
             verb, _, noun = activity.rpartition(" ")
-            self._print(
-                f"{verb} {done:,} of {total:,} {noun}, {rate:,.0f} {noun}/s, {left:,.0f} s left"
-            )
+            amount = f"{done:,} of {total:,} {noun}" if total else f"{done:,} {noun} so far"
+            left = f", {(total - done) / rate:,.0f} s left" if total else ""
+            self._print(f"{verb} {amount}, {rate:,.0f} {noun}/s{left}")
 
     def begin(self, step: str) -> None:
         """Show that a step begins."""
@@ -75,19 +74,20 @@ class ReadingProgress:
         self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
     def _draw(self, done: int, total: int, rate: float, activity: str) -> None:
+        amount = f"{done / total:4.0%}" if total else f"{done:,} so far"
         if self._bar is None:
             self._bar = Progress(
                 TextColumn(activity),
                 BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[amount]}"),
                 TextColumn(f"{{task.fields[rate]:,.0f}} {activity.rpartition(' ')[2]}/s"),
                 TimeRemainingColumn(),
                 console=self._console,
                 transient=True,
             )
-            self._task = self._bar.add_task("", total=total, rate=rate)
+            self._task = self._bar.add_task("", total=total or None, rate=rate, amount=amount)
             self._bar.start()
-        self._bar.update(self._task, completed=done, total=total, rate=rate)
+        self._bar.update(self._task, completed=done, total=total or None, rate=rate, amount=amount)
 
     def _stop(self) -> None:
         if self._bar is not None:

@@ -22,6 +22,8 @@ from .source_kinds import ARRAY_FACTS
 
 MAX_CLASSES = 1000
 _TARGETS = "targets"
+# Whole numbers as floats that are no more than these may have been meant as classes.
+_FEW = 100
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,15 @@ def has_many_numbers(folder: Path) -> bool:
     """Return whether targets are single numbers other than 0 and 1."""
     facts, targets = read_facts(folder), open_array(target_file(folder))
     return not facts.labels and targets.size == len(targets) and not _is_binary(targets)
+
+
+def may_be_classes(folder: Path) -> bool:
+    """Return whether targets are a few whole numbers that are stored as floats."""
+    targets = open_array(target_file(folder))
+    if targets.dtype.kind != "f" or targets.size > len(targets):
+        return False
+    found = np.unique(targets)
+    return len(found) <= _FEW and bool((found == np.floor(found)).all())
 
 
 def _is_binary(targets: np.ndarray) -> bool:

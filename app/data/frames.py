@@ -100,6 +100,7 @@ def _of_the_frame(message: str, path: Path) -> str:
         return f"row {int(match[1]) - 2} of the DataFrame" if is_row else "the DataFrame"
 
     message = re.sub(rf"line (\d+) of {re.escape(str(path))}", place, message)
+    message = re.sub(rf"(^|\. ){re.escape(str(path))}", r"\1The DataFrame", message)
     return message.replace(str(path), "the DataFrame")
 
 

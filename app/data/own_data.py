@@ -16,6 +16,7 @@ from app.errors import DataError
 from app.system.user_code import describe_error, load_object
 from models.checks import fits
 from serving.errors import one_line
+from serving.frames import is_table
 
 from .array_folders import ArrayFacts, read_facts, write_facts
 from .arrays import Array, DiskArray, NamedArrays, rows_at
@@ -24,6 +25,8 @@ from .reading_progress import tell_progress
 from .sample_writer import SampleWriter, named_arrays
 
 SPLITS = ("train", "validation", "test")
+# Splits that arrays may have; without validation samples, these are split off.
+_SPLITS_OF_ARRAYS = {2: ("train", "test"), 3: SPLITS}
 # Samples of a training pipeline that are kept for reports and calibration, and their bytes.
 _KEPT, _KEPT_BYTES, _MIN_KEPT = 100_000, 1_000_000_000, 1_000
 # Samples after which a pipeline of unknown length counts as endless.
@@ -34,8 +37,8 @@ _BATCH = 256
 _AT_ONCE = 1024
 _ENDLESS = "Take as many as an epoch has, with .take(steps)."
 _FORMS = (
-    "a source, arrays (x, y), a tf.data.Dataset of (x, y), or a dict of datasets for train, "
-    "validation and test"
+    "a source, arrays (x, y), a tf.data.Dataset of (x, y), or a dict of arrays (x, y) or of "
+    "datasets for train, validation and test"
 )
 
 
@@ -70,10 +73,10 @@ def write_own_data(
     """Write arrays or pipelines as a folder of arrays.
 
     Args:
-        data: arrays `(x, y)`, where x may be a dict of arrays, or `((x, y), (x, y))` for training
-            and test, as `keras.datasets` return; a finite `tf.data.Dataset` of
-            `(x, y)`, with batches or without; or datasets for `train`, `validation` and `test`,
-            as a dict or in that order, with batches.
+        data: arrays `(x, y)`, where x may be a dict of arrays; `((x, y), (x, y))` for training
+            and test, as `keras.datasets` return, or three of them, with validation in the middle,
+            or a dict of them; a finite `tf.data.Dataset` of `(x, y)`, with batches or without; or
+            datasets for `train`, `validation` and `test`, as a dict or in that order, with batches.
         folder: an existing, empty folder.
         origin: reference to the function that has returned the data; empty for none.
         most: largest number of samples of a pipeline that does not tell how many it has.
@@ -85,28 +88,54 @@ def write_own_data(
         DataError: the data has another form, is endless or empty, its samples differ in shape, or
             the disk is full.
     """
+    sets = _arrays_by_split(data)
+    if sets is not None:
+        _write_arrays(sets, folder)
+        return None
     pipelines = _pipelines_by_split(data)
     if pipelines is not None:
         return _write_streams(pipelines, folder, origin, most)
     if isinstance(data, tf.data.Dataset):
         write_facts(folder, _write_parts(_batches(data, "data", most), folder))
         return None
-    if isinstance(data, Mapping) or len(data) != 2:
-        received = ", ".join(map(str, data)) if isinstance(data, Mapping) else f"{len(data)} parts"
-        raise DataError(f"data must be {_FORMS}. Received: a {type(data).__name__} of {received}.")
-    sets = data if all(map(_is_pair, data)) else [data]
-    inputs = [_checked(x, y) for x, y in sets]
-    facts = _write_parts((part for x, y in inputs for part in _slices(x, y)), folder)
-    if len(sets) > 1:
-        facts = replace(facts, test_start=len(inputs[0][1]))
-    write_facts(folder, facts)
+    if len(data) != 2:
+        received = f"a {type(data).__name__} of {len(data)} parts"
+        raise DataError(f"data must be {_FORMS}. Received: {received}.")
+    _write_arrays({"data": data}, folder)
     return None
+
+
+def _arrays_by_split(data: Any) -> dict[str, Any] | None:
+    """Return the arrays (x, y) of the splits; None if data has another form."""
+    if isinstance(data, tf.data.Dataset) or len(data) not in _SPLITS_OF_ARRAYS:
+        return None
+    names = _SPLITS_OF_ARRAYS[len(data)]
+    named = data if isinstance(data, Mapping) else dict(zip(names, data, strict=True))
+    if set(named) != set(names) or not all(map(_is_pair, named.values())):
+        return None
+    return {name: named[name] for name in names}
 
 
 def _is_pair(part: Any) -> bool:
     """Return whether a part of data is (x, y), as `keras.datasets` have for training and test."""
     is_two = isinstance(part, tuple | list) and len(part) == 2
-    return is_two and all(hasattr(array, "shape") for array in part)
+    return is_two and all(hasattr(array, "shape") or isinstance(array, Mapping) for array in part)
+
+
+def _write_arrays(sets: Mapping[str, Any], folder: Path) -> None:
+    """Write arrays (x, y), of each split if there are several."""
+    inputs = [_checked(x, y) for x, y in sets.values()]
+    for name, (_, y) in zip(sets, inputs, strict=True):
+        if not len(y):
+            raise DataError(f"Arrays must hold samples. Received: none in {name}.")
+    starts = dict(zip(sets, np.cumsum([0, *(len(y) for _, y in inputs)]).tolist(), strict=False))
+    with SampleWriter(folder) as writer:
+        for name, (x, y) in zip(sets, inputs, strict=True):
+            for some_x, some_y in _slices(x, y):
+                writer.add(some_x, some_y, name)
+        facts = writer.finish()
+    facts = replace(facts, validation_start=starts.get("validation"), test_start=starts.get("test"))
+    write_facts(folder, facts)
 
 
 def _slices(x: Any, y: np.ndarray) -> Iterator[Any]:
@@ -195,15 +224,16 @@ def _pipelines_by_split(data: Any) -> dict[str, tf.data.Dataset] | None:
         return None
     if set(named) != set(SPLITS):
         raise DataError(
-            "Pipelines must be datasets for train, validation and test. "
+            "Splits must be datasets or arrays (x, y) for train, validation and test. "
             f"Received: {', '.join(map(str, named)) or 'more than three'}. Split one with .take "
-            "and .skip, or give a single dataset of (x, y), which is split for you."
+            "and .skip, or give a single dataset or arrays (x, y), which are split for you."
         )
     for name, part in named.items():
         if not isinstance(part, tf.data.Dataset):
             raise DataError(
                 f"Pipelines must be of the type tf.data.Dataset. Received: {type(part).__name__} "
-                f"for {name}."
+                f"for {name}. Make one with Dataset.from_tensor_slices((x, y)).batch(64), or give "
+                "arrays (x, y) for each split."
             )
     return {name: named[name] for name in SPLITS}
 
@@ -323,10 +353,11 @@ def _write_parts(parts: Iterator[Any], folder: Path) -> ArrayFacts:
 def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[Any, np.ndarray]]:
     """Yield the batches of a finite pipeline as arrays, without sample weights."""
     _check_spec(dataset, name, has_weights=name == "train")
-    cardinality = int(dataset.cardinality())
+    cardinality = int(dataset.cardinality())  # negative if it is not known
     if cardinality == tf.data.INFINITE_CARDINALITY:
         raise DataError(f"A dataset must end. Received: {name}, which is endless. {_ENDLESS}")
-    if not _has_batches(dataset.element_spec):
+    has_batches = _has_batches(dataset.element_spec)
+    if not has_batches:
         cardinality = -(-cardinality // _BATCH) if cardinality > 0 else cardinality
         dataset = dataset.batch(_BATCH)
     count = 0
@@ -336,17 +367,22 @@ def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[A
             yield x, y
             count += len(y)
             if cardinality > 0:
-                tell_progress(step + 1, cardinality, "reading the dataset")
-            elif count > most:
+                tell_progress(step + 1, cardinality, "reading batches")
+                continue
+            tell_progress(count, 0, "reading samples")
+            if count > most:
                 raise DataError(
                     "A dataset must end. "
                     f"Received: {name}, with more than {most:,} samples so far. {_ENDLESS}"
                 )
     except tf.errors.OpError as error:
+        last = count + _BATCH - 1
+        place = f"after {count:,}" if has_batches else f"in samples {count:,} to {last:,}"
         raise DataError(
-            f"The dataset must yield samples. Received: {name}, which failed after {count:,}: "
+            f"The dataset must yield samples. Received: {name}, which failed {place}: "
             f"{describe_error(error)}"
         ) from None
+    tell_progress(count, count, "reading samples")
     if not count:
         raise DataError(f"A dataset must hold samples. Received: {name}, which is empty.")
 
@@ -377,14 +413,23 @@ def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
     spec = dataset.element_spec
     wanted = "(x, y) or (x, y, weights)" if has_weights else "(x, y)"
     is_tuple = isinstance(spec, tuple) and len(spec) in ((2, 3) if has_weights else (2,))
-    leaves = tf.nest.flatten(spec)
-    is_dense = all(
-        isinstance(leaf, tf.TensorSpec) and leaf.shape.rank is not None for leaf in leaves
-    )
-    if not is_tuple or not is_dense or not isinstance(spec[1], tf.TensorSpec):
+    if is_tuple and isinstance(spec[0], tuple):
+        raise DataError(
+            "Several inputs must be a dict of tensors by the name of the model's input. "
+            f"Received: {name} with a {type(spec[0]).__name__} of {len(spec[0])}. Make one with "
+            ".map(lambda x, y: ({'a': x[0], 'b': x[1]}, y))."
+        )
+    leaves = [*named_arrays(spec[0]).values(), *spec[1:]] if is_tuple else []
+    if not leaves or not all(isinstance(leaf, tf.TensorSpec) for leaf in leaves):
         raise DataError(
             f"Each element of a dataset must be {wanted}, of dense tensors. "
             f"Received: {name} with {_describe(spec)}."
+        )
+    if any(leaf.shape.rank is None for leaf in leaves):
+        raise DataError(
+            "The number of axes of each tensor of a dataset must be known. "
+            f"Received: {name} with {_describe(spec)}. Give from_generator an output_signature; "
+            "after tf.numpy_function, call x.set_shape."
         )
 
 
@@ -402,7 +447,12 @@ def _has_batches(spec: Any) -> bool:
 
 def _describe(spec: Any) -> str:
     return str(
-        tf.nest.map_structure(lambda s: f"{s.dtype.name} {tuple(s.shape)}", spec)
+        tf.nest.map_structure(
+            lambda s: (
+                f"{s.dtype.name} {'of any shape' if s.shape.rank is None else tuple(s.shape)}"
+            ),
+            spec,
+        )
         if all(isinstance(leaf, tf.TensorSpec) for leaf in tf.nest.flatten(spec))
         else spec
     ).replace("'", "")
@@ -420,8 +470,13 @@ def _array(name: str, value: Any) -> np.ndarray:
             f"{name} must be an array of one shape. Received: {one_line(error):.100}"
         ) from None
     if not array.ndim or (array.dtype.kind == "O" and name != "y"):
+        fix = (
+            " Columns of texts are encoded if the whole table is given, data=table, and its column "
+            "to predict is named, target=NAME."
+        )
         raise DataError(
             f"{name} must be an array with a row for each sample. "
             f"Received: {type(value).__name__} of {array.dtype} {array.shape}."
+            f"{fix if is_table(value) else ''}"
         )
     return array

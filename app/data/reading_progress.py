@@ -12,7 +12,13 @@ class ReadingObserver(Protocol):
     """Gets told about the reading and preparation of data."""
 
     def advance(self, done: int, total: int, activity: str = "reading images") -> None:
-        """Note that `done` of `total` are done; an activity is a verb and what it is done to."""
+        """Note that `done` of `total` are done.
+
+        Args:
+            done: number so far.
+            total: number of all; 0 if it is not known.
+            activity: a verb and what it is done to.
+        """
 
     def begin(self, step: str) -> None:
         """Note that a step begins whose length is unknown, such as `evaluating`."""
@@ -35,7 +41,7 @@ def observed_reading(observer: ReadingObserver) -> Iterator[None]:
 
 
 def tell_progress(done: int, total: int, activity: str = "reading images") -> None:
-    """Tell the observer, if there is one, that `done` of `total` images or rows are done."""
+    """Tell the observer, if there is one, that `done` of `total` are done, see `advance`."""
     observer = _observer.get()
     if observer is not None:
         observer.advance(done, total, activity)

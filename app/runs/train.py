@@ -72,6 +72,13 @@ from .run_folder import (
 from .training_sizes import scores_by_size
 
 Callbacks = Sequence[keras.callbacks.Callback]
+# Settings that a user's pipeline cannot follow, and what it does in their place.
+_NOT_FOR_STREAMS = {
+    "class_weight": "whose elements may be (x, y, weights)",
+    "batch_size": "which has its own batches, of .batch(64)",
+    "repeat": "whose passes in an epoch are its own, of .repeat(2)",
+    "validation_split": "which has validation samples of its own",
+}
 
 
 @contextlib.contextmanager
@@ -254,11 +261,13 @@ def _check_streamed(config: RunConfig, team: Team) -> None:
     """Require settings that a user's pipeline can follow."""
     if team.shard.processes > 1:
         raise ConfigError("A pipeline is trained on by a single process. Received: several.")
-    if config.training.class_weight != "none":
-        raise ConfigError(
-            "class_weight does not apply to a pipeline, whose elements may be (x, y, weights). "
-            f"Received: class_weight={config.training.class_weight}."
-        )
+    defaults = family_named(config.family).training
+    for key, reason in _NOT_FOR_STREAMS.items():
+        value = getattr(config.training, key)
+        if value != getattr(defaults, key):
+            raise ConfigError(
+                f"{key} does not apply to a pipeline, {reason}. Received: {key}={value}."
+            )
 
 
 @keras_defaults()

@@ -28,6 +28,8 @@ _LONGEST = 250
 _INNER_ERROR = re.compile(r"(?P<name>\w+): (?P<text>.*)\nTraceback \(most recent call last\)")
 # The cause, on the line in front of the nodes of TensorFlow's graph; a long trace precedes it.
 _GRAPH_ERROR = re.compile(r"(?:\(\d+\) [A-Z_]+: +)?(?P<text>\S[^\n]*?)\s*\[\[{{node ")
+# Names of nodes and operators in TensorFlow's graph, which a user has not given.
+_NAMES = re.compile(r"{{[^}]*}} *|\s*\[Op:\w*\](?: name:[^\n]*)?")
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
 _ROOT = Path(__file__).parents[2]
 # Objects that Python code has passed, by reference.
@@ -170,7 +172,7 @@ def describe_error(error: BaseException) -> str:
         text = found["text"]
     own = [frame for frame in frames if _is_own(frame[0])]
     where = f" in line {own[-1][1]} of {Path(own[-1][0]).name}" if own else ""
-    text = _COLORS.sub("", re.sub(r"{{[^}]*}} *", "", text))  # names of nodes in TensorFlow's graph
+    text = _COLORS.sub("", _NAMES.sub("", text))
     return f"{name}{where}: {shorten(one_line(text), _LONGEST, placeholder=' …')}"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.config.reading_config import MAX_SIDE
 from app.config.run_config import RunConfig
-from app.data.array_folders import has_many_numbers, head_of_targets
+from app.data.array_folders import has_many_numbers, head_of_targets, may_be_classes
 from app.data.arrays import NamedArrays
 from app.data.datasets import Dataset
 from app.data.pipelines import seed_everything
@@ -208,15 +208,35 @@ def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
     net = None if builder.arguments else builder.build(config.seed, {})
     source = parts_of(config.data)[0]
     of_data = _head_of_data(source, config.reading.target)
-    head = of_data
+    own, units = "linear", 0
     if net is not None and getattr(net, "outputs", None):
         try:
-            own = head_of(net)
-            is_value = units_of(net) == 1 and _may_be_values(source, config.reading.target)
+            own, units = head_of(net), units_of(net)
         except OwnModelError as error:
             raise ConfigError(f"{error} It is {shown_name(builder.name)}.") from None
-        head = own if own != "linear" else "linear" if is_value else of_data
+    if own != "linear":
+        head = own
+    elif units == 1 and _may_be_values(source, config.reading.target):
+        head = "linear"
+    elif of_data == "linear" and is_array_folder(source) and may_be_classes(Path(source)):
+        head = _head_of_whole_floats(config.training.loss, units)
+    else:
+        head = of_data
     return replace(config, model=replace(config.model, head=head), chosen=config.chosen | {"head"})
+
+
+def _head_of_whole_floats(loss: str, units: int) -> str:
+    """Return the head for a few whole numbers that are stored as floats.
+
+    Several units, or a cross entropy, have classes; otherwise floats are values, which is told.
+    """
+    if units > 1 or "crossentropy" in loss.lower().replace("_", ""):
+        return "softmax"
+    tell(
+        "y holds a few whole numbers, but as floats, which are predicted as values. For classes, "
+        "give integers, as of y.astype(int), or set head=softmax."
+    )
+    return "linear"
 
 
 def _head_of_data(source: str, targets: Sequence[str]) -> str:

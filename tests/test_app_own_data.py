@@ -1,0 +1,241 @@
+"""Arrays, DataFrames and pipelines of users in unusual forms: what works, and what is said."""
+
+import io
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from rich.console import Console
+from test_app_resume import Notes
+
+from app.commands.reading_progress import ReadingProgress
+from app.config import make_config
+from app.data.frames import data_on_disk
+from app.data.reading_progress import observed_reading
+from app.data.sources import load_dataset
+from app.data.splits import split_dataset
+from app.errors import ConfigError, DataError
+from app.runs import train
+from app.training.own_models import builder_of, decide_head
+
+X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+Y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0.5)
+SAMPLE = (tf.TensorSpec((4,), tf.float32), tf.TensorSpec((), tf.int64))
+
+
+def batches(x=X, y=Y):
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+
+
+def pipelines(**changes):
+    return {"train": batches(), "validation": batches(), "test": batches(), **changes}
+
+
+def pipelines_of(y):
+    return {name: batches(X, y) for name in pipelines()}
+
+
+def generated(samples, signature=SAMPLE):
+    return tf.data.Dataset.from_generator(samples, output_signature=signature)
+
+
+def of_unknown_rank():
+    types = (tf.float32, tf.int64)
+    return tf.data.Dataset.from_generator(lambda: zip(X, Y, strict=True), types)
+
+
+# AutoGraph would parse the whole file.
+@tf.autograph.experimental.do_not_convert
+def doubled_in_python(x, y):
+    return tf.numpy_function(lambda v: 2 * v, [x], tf.float32), y
+
+
+@tf.autograph.experimental.do_not_convert
+def with_weights_by_name(x, y):
+    return x, y, {"a": y}
+
+
+def failing():
+    yield from zip(X[:50], Y[:50], strict=True)
+    raise OSError("disk gone")
+
+
+def growing():
+    yield from zip([*X[:8], X[0], X[0, :3]], Y[:10], strict=True)
+
+
+ANY_SIZE = (tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int64))
+FRAME = pd.DataFrame({"number": X[:, 0], "text": ["a", "b", "c"] * 100})
+RANK = "number of axes of each tensor of a dataset must be known. Received: "
+INPUTS = "Several inputs must be a dict of tensors by the name of the model's input. Received: "
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (of_unknown_rank, RANK + r"data with \(float32 of any shape, int64 of any shape\)\. Give"),
+        (lambda: of_unknown_rank().batch(32), RANK + "data with .* from_generator an output_sig"),
+        (lambda: batches().map(doubled_in_python), RANK + r"data .*, int64 \(None,\)\)\..*set_sha"),
+        (lambda: pipelines(test=of_unknown_rank()), RANK + "test with"),
+        (lambda: batches((X, X)), INPUTS + "data with a tuple of 2. Make one with"),
+        (lambda: pipelines(validation=batches((X, X))), INPUTS + "validation with a tuple of 2"),
+        (lambda: batches({"a": {"b": X}}), "must be .*of dense tensors. Received: data with .*a: "),
+        (
+            lambda: pipelines(train=batches().map(with_weights_by_name)),
+            r"must be \(x, y\) or \(x, y, weights\), of dense tensors. Received: train",
+        ),
+        (
+            lambda: generated(failing),
+            "Received: data, which failed in samples 0 to 255: OSError in line .*: disk gone$",
+        ),
+        (
+            lambda: generated(failing).batch(16),
+            "Received: data, which failed after 48: OSError in line .*: disk gone$",
+        ),
+        (
+            lambda: generated(growing, ANY_SIZE).batch(8),
+            r"failed after 8: \w+: Cannot batch tensors with different shapes .* shape \[3\]\.$",
+        ),
+        (
+            lambda: pipelines(train=(X, Y)),
+            r"Received: tuple for train. Make one with Dataset.from_tensor_slices.* arrays \(",
+        ),
+        (lambda: {"train": (X, Y), "val": (X, Y)}, r"arrays \(x, y\) for train, validation and te"),
+        (lambda: ((X, Y), (X[:0], Y[:0])), "Arrays must hold samples. Received: none in test"),
+        (
+            lambda: ((X, Y), (X[:, :3], Y)),
+            r"one shape. Received: x of test with \(3,\) after \(4,\)",
+        ),
+        (lambda: ((X, Y),) * 4, "Received: a tuple of 4 parts"),
+        (
+            lambda: (FRAME, Y),
+            r"DataFrame of object \(300, 2\)\. Columns of texts are encoded .*=table, .*target=",
+        ),
+        (lambda: FRAME, r"--target COLUMN\. The DataFrame has the columns number, text"),
+    ],
+)
+def test_data_that_cannot_be_used_is_told_in_one_line(data, message, tmp_path):
+    with pytest.raises(DataError, match=message) as caught:
+        train({"epochs": 1}, tmp_path, figures=False, model=build, data=data())
+    assert "\n" not in str(caught.value)
+    assert "[Op:" not in str(caught.value)
+
+
+def build(num_classes):
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(num_classes)])
+
+
+def splits_of(data):
+    with data_on_disk(data) as found:
+        dataset = load_dataset(found.source)
+        splits = split_dataset(dataset, 0)
+        parts = (splits.train, splits.validation, splits.test)
+        inputs = {name: np.asarray(a[:]) for name, a in named(dataset.inputs).items()}
+        return [{name: a[part] for name, a in inputs.items()} for part in parts]
+
+
+def named(inputs):
+    return getattr(inputs, "named", {"": inputs})
+
+
+PARTS = (slice(0, 200), slice(200, 250), slice(250, 300))
+
+
+@pytest.mark.parametrize("names", [None, ("train", "validation", "test")])
+@pytest.mark.parametrize("key", ["", "a"])
+def test_arrays_may_have_validation_samples_of_their_own(names, key):
+    data = tuple(({key: X[rows]} if key else X[rows], Y[rows]) for rows in PARTS)
+    found = splits_of(data if names is None else dict(zip(names, data, strict=True)))
+    for part, rows in zip(found, PARTS, strict=True):
+        np.testing.assert_array_equal(part[key], X[rows])
+
+
+def test_a_dict_of_arrays_for_training_and_test_is_split_for_validation():
+    train_part, validation, test = splits_of(
+        {"test": (X[250:], Y[250:]), "train": (X[:250], Y[:250])}
+    )
+    np.testing.assert_array_equal(test[""], X[250:])
+    assert (len(train_part[""]), len(validation[""])) == (225, 25)
+
+
+def logits(units):
+    return lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
+
+
+@pytest.mark.parametrize("data", [lambda y: (X, y), lambda y: batches(X, y), pipelines_of])
+@pytest.mark.parametrize(
+    ("model", "targets", "settings", "head", "is_noted"),
+    [
+        (build, np.float32(Y), {}, "linear", True),
+        (build, np.float32(Y), {"loss": "mae"}, "linear", True),
+        (build, np.float32(Y), {"head": "linear"}, "linear", False),
+        (build, np.float32(Y), {"head": "softmax"}, "softmax", False),
+        (build, np.float32(Y), {"loss": "categorical_crossentropy"}, "softmax", False),
+        (build, np.float32(Y), {"loss": "cross_entropy"}, "softmax", False),
+        (logits(3), np.float32(Y), {}, "softmax", False),
+        (logits(1), np.float32(Y), {}, "linear", False),
+        (build, Y, {}, "softmax", False),
+        (build, np.float32(Y > 0), {}, "softmax", False),
+        (build, X[:, 0], {}, "linear", False),
+        (build, np.arange(300.0), {}, "linear", False),
+    ],
+)
+def test_whole_numbers_as_floats_are_classes_if_the_model_says_so_and_values_with_a_note(
+    data, model, targets, settings, head, is_noted
+):
+    notes = Notes()
+    with data_on_disk(data(targets)) as found, observed_reading(notes):
+        config = make_config(model, settings, data=found.source)
+        assert decide_head(config, builder_of(config.family)).model.head == head
+    assert [line.startswith("y holds a few whole numbers, but as") for line in notes.lines] == (
+        [True] * is_noted
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("batch_size", 8, "which has its own batches"),
+        ("repeat", 3, "whose passes"),
+        ("validation_split", 0.3, "which has validation samples"),
+        ("class_weight", "balanced", "whose elements may be"),
+    ],
+)
+def test_settings_that_pipelines_cannot_follow_are_refused(key, value, reason, tmp_path):
+    message = f"{key} does not apply to a pipeline, {reason}.* Received: {key}={value}.$"
+    with pytest.raises(ConfigError, match=message):
+        train({key: value}, tmp_path / "runs", model=build, data=pipelines())
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_settings_with_their_defaults_are_taken_beside_pipelines(tmp_path):
+    settings = {"batch_size": 64, "repeat": 1, "class_weight": "none", "epochs": 1}
+    assert train(settings, tmp_path, figures=False, model=build, data=pipelines()).is_finished
+
+
+@pytest.mark.parametrize("size", [0, 16])
+def test_the_samples_of_a_pipeline_of_unknown_length_are_counted_while_it_is_read(size, tmp_path):
+    def many():
+        yield from zip(np.repeat(X, 3, axis=0), np.repeat(Y, 3), strict=True)
+
+    data = generated(many).batch(size) if size else generated(many)
+    for is_terminal in (True, False):
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=is_terminal, width=100)
+        progress = ReadingProgress(console, patience_s=0, log_every_s=0)
+        with progress, observed_reading(progress), data_on_disk(data):
+            pass
+        seen = file.getvalue()
+        assert " so far" in seen if is_terminal else "reading 768 samples so far, " in seen
+        assert "samples/s" in seen
+        assert "left" not in seen
+
+
+def test_batches_of_a_pipeline_of_known_length_are_counted_with_the_time_left():
+    file = io.StringIO()
+    progress = ReadingProgress(Console(file=file, width=100), patience_s=0, log_every_s=0)
+    with progress, observed_reading(progress), data_on_disk(batches()):
+        pass
+    assert "reading 9 of 10 batches, " in file.getvalue()
