@@ -217,14 +217,19 @@ def computed(
 ) -> Iterator[np.ndarray]:
     """Yield a tensor inside `model` for the samples at `indices`, a batch at a time."""
     preparation = keras.Model(model.inputs, prepared)
+    for inputs in batches_of(model, dataset, indices):
+        yield np.asarray(preparation.predict_on_batch(inputs))
+
+
+def batches_of(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Iterator[Any]:
+    """Yield the samples at `indices` a batch at a time: a tensor, or one for each of the inputs."""
     size, shape = CHUNK, dataset.inputs.shape
     if len(shape) == 4:
         size = samples_at_once(shape, _IMAGES_AT_ONCE, _PIXELS_AT_ONCE)
     activity = f"preparing {dataset.kind}"
     for start in range(0, len(indices), size):
         tell_progress(start, len(indices), activity)
-        inputs = dataset.model_inputs(indices[start : start + size])
-        yield np.asarray(preparation.predict_on_batch(_in_order(model, inputs)))
+        yield _in_order(model, dataset.model_inputs(indices[start : start + size]))
     tell_progress(len(indices), len(indices), activity)
 
 
