@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import keras
 import numpy as np
@@ -269,6 +270,84 @@ def test_the_folder_needs_neither_the_function_nor_the_arrays(own_run):
     dataset = load_dataset(read.config.data)
     np.testing.assert_allclose(dataset.inputs, X.astype(np.float32))
     assert (own_run.folder / "untrained.keras").is_file()
+
+
+MODULES = {
+    "hornbill_blocks": """
+        import keras
+
+        class Halved(keras.layers.Layer):
+            def call(self, x):
+                return x / 2
+
+        def steep(x):
+            return keras.ops.relu(3 * x)
+    """,
+    "hornbill_backbone": """
+        import keras
+        import hornbill_blocks
+
+        def features(inputs):
+            return keras.layers.Dense(8, hornbill_blocks.steep)(hornbill_blocks.Halved()(inputs))
+    """,
+    "hornbill_late": """
+        import keras
+
+        class Late(keras.layers.Layer):
+            def call(self, x):
+                return x + 1
+    """,
+    "hornbill_whole": """
+        import keras
+        from hornbill_backbone import features
+
+        def build():
+            from hornbill_late import Late
+
+            inputs = keras.Input((4,))
+            return keras.Model(inputs, keras.layers.Dense(3)(Late()(features(inputs))))
+
+        def inside():
+            class Hidden(keras.layers.Layer):
+                def call(self, x):
+                    return x
+
+            inputs = keras.Input((4,))
+            return keras.Model(inputs, keras.layers.Dense(3)(Hidden()(inputs)))
+    """,
+}
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """Path of a file whose model has layers and functions of other files."""
+    for name, text in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(dedent(text))
+    yield tmp_path / "hornbill_whole.py"
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_layers_and_functions_of_other_files_are_found_again(whole, tmp_path):
+    run = quick(f"{whole}:build", "iris", tmp_path / "runs")
+    del sys.modules["hornbill_late"]  # another process has not called the function
+    again = run.load_model()
+    names = [type(layer).__name__ for layer in own_net(again).layers]
+    assert names == ["InputLayer", "Halved", "Dense", "Late", "Dense"]
+    assert own_net(again).layers[2].activation.__name__ == "steep"
+
+
+def test_a_layer_without_a_place_in_a_module_is_told(whole, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="Could not locate class 'Hidden'. Its layers need"):
+        quick(f"{whole}:inside", "iris", tmp_path / "runs")
+    # The script that trains now cannot be told to export instead.
+    spec = importlib.util.spec_from_file_location("__main__", whole)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    with pytest.raises(ConfigError, match="Could not locate class 'Hidden'") as caught:
+        quick(script.inside, "iris", tmp_path / "runs")
+    assert "export_run" not in str(caught.value)
 
 
 # In short: test_pipelines_are_streamed_and_resumed_by_their_function.

@@ -97,7 +97,7 @@ class Run:
         """
         path = self.folder / KERAS_MODEL
         if isinstance(self.config.model, OwnModelConfig):
-            with own_layers(self.config.family):
+            with own_layers(self.config.family, path):
                 # The module of the function has just run; code in the file is of the same user.
                 is_safe = not is_reference(self.config.family)
                 return settled(keras.saving.load_model(path, compile=False, safe_mode=is_safe))

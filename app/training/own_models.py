@@ -30,6 +30,8 @@ from app.errors import ConfigError
 from app.system.keras_defaults import keras_defaults
 from app.system.user_code import (
     describe_error,
+    find_class,
+    is_passed,
     is_reference,
     load_object,
     named_objects,
@@ -47,6 +49,8 @@ from .preprocessing import adapt_normalization, batches_of
 UNTRAINED = "untrained.keras"
 # Samples that tell the statistics of a layer `Normalization`.
 _SAMPLED = 10_000
+# A class in the configuration of a saved model, other than one of Keras.
+_CLASS = re.compile(r'"module": "(?!keras[."])([\w.]+)", "class_name": "(\w+)"')
 # Arguments that the data decides.
 _BY_DATA = ("input_shape", "num_classes", "num_outputs", "outputs")
 
@@ -328,10 +332,14 @@ def with_untrained(config: RunConfig, folder: Path) -> RunConfig:
 
 
 @contextlib.contextmanager
-def own_layers(family: str) -> Iterator[None]:
-    """Let Keras find the custom layers of a user's model in the module of its function.
+def own_layers(family: str, file: Path) -> Iterator[None]:
+    """Let Keras find the custom layers of a user's model: in their modules, and by its function.
 
     A module that cannot be imported is told only if Keras misses it.
+
+    Args:
+        family: the reference to the function, or the path of its file.
+        file: the saved model.
 
     Raises:
         ConfigError: Keras cannot load the model inside the context.
@@ -342,6 +350,7 @@ def own_layers(family: str) -> Iterator[None]:
             objects = named_objects(family)
         except ConfigError as error:
             reason = f" {error}"
+        objects |= _classes_in(file)
     try:
         with keras.saving.custom_object_scope(objects):
             yield
@@ -352,15 +361,27 @@ def own_layers(family: str) -> Iterator[None]:
         text = found[0] if found else str(error)
         raise ConfigError(
             f"Keras must be able to save and load the model of {shown_name(family)}: "
-            f"{one_line(text):.200}. Its layers need get_config, and classes must be in the module "
-            "of the function by their name, or be registered with "
+            f"{one_line(text):.200}. Its layers need get_config, and classes and functions must be "
+            "in modules by their name, or be registered with "
             f"keras.saving.register_keras_serializable.{_of_a_script(family)}{reason}"
         ) from None
 
 
+def _classes_in(file: Path) -> dict[str, Any]:
+    """Return the custom classes of a saved model that are found in their modules, by name."""
+    try:
+        with zipfile.ZipFile(file) as parts:
+            config = parts.read("config.json").decode()
+    except (OSError, KeyError, zipfile.BadZipFile):  # Keras says what is wrong
+        return {}
+    named = {pair for pair in _CLASS.findall(config) if pair[0] != "builtins"}
+    found = {name: find_class(module, name) for module, name in named}
+    return {name: each for name, each in found.items() if isinstance(each, type)}
+
+
 def _of_a_script(family: str) -> str:
     """Return what to do about a model that is in the script which trained it."""
-    if not family.startswith("__main__:"):
+    if not family.startswith("__main__:") or is_passed(family):
         return ""
     return (
         " It is in the script that trained it: move it to a module of its own and train again, or "
