@@ -1234,6 +1234,12 @@ def test_a_normalization_behind_another_is_adapted_to_what_that_returns(tmp_path
     np.testing.assert_allclose(np.ravel(second.variance), 9, rtol=1e-4)
 
 
+def test_what_is_constant_in_front_of_a_normalization_is_only_shifted(tmp_path):
+    unused = keras.layers.Dense(2, "relu", bias_initializer=keras.initializers.Constant(-1e4))
+    (layer,), _ = normalizations_of(lambda: standardizing(unused), tmp_path)
+    np.testing.assert_allclose(np.ravel(layer.variance), 1)
+
+
 @pytest.mark.parametrize("is_subclassed", [False, True])
 def test_a_normalization_that_was_adapted_keeps_its_statistics(is_subclassed, tmp_path):
     samples = np.array([[0.0] * 4, [200.0] * 4])
