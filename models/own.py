@@ -44,7 +44,21 @@ class Targets:
 def load_own_model(config: OwnModelConfig) -> keras.Model:
     """Load the untrained model of a run, with its head."""
     # The run has written the file itself.
-    return keras.saving.load_model(config.file, compile=False, safe_mode=False)
+    return settled(keras.saving.load_model(config.file, compile=False, safe_mode=False))
+
+
+def settled(net: keras.Model) -> keras.Model:
+    """Return a model whose layers `Normalization` compute outside the graph that built them.
+
+    Keras builds those inside a subclassed model while it traces its `call`, and they keep tensors
+    of that graph as their statistics.
+    """
+    for layer in net._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:
+            layer.finalize_state()
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.build_from_config(layer.get_build_config())
+    return net
 
 
 def head_of(net: keras.Model) -> str:
@@ -113,7 +127,7 @@ def add_head(
     if len(raw.shape) == 1:
         raw = keras.layers.Reshape((1,), name="unit")(raw)
     raw = keras.layers.Activation("linear", dtype="float32", name=RAW_OUTPUTS)(raw)
-    activation = activation_of(raw) or _measured(net, name)
+    activation = activation_of(raw) or _measured(settled(net), name)
     named = {_HEADS[targets.task][0]: _HEADS[targets.task][1](raw, activation, targets)}
     if isinstance(outputs, dict) and "features" in outputs and len(outputs["features"].shape) == 2:
         named["features"] = keras.layers.Identity(name="features", dtype="float32")(
@@ -351,7 +365,7 @@ def in_precision(model: keras.Model, policy: str) -> keras.Model:
     parts = (part for part in copy._flatten_layers() if part.weights and not part._layers)
     if not any(part.dtype_policy.name == policy for part in parts):
         raise OwnModelError(f"No layer of a copy of the model computes in {policy}.")
-    return copy
+    return settled(copy)
 
 
 _FLOAT32 = (

@@ -234,6 +234,36 @@ def test_a_mistake_in_a_callback_of_keras_is_blamed_on_it(tmp_path):
         run_with(tmp_path, stopping)
 
 
+class Outdated(keras.callbacks.Callback):
+    """Lacks an argument that Keras passes."""
+
+    def on_train_batch_end(self, batch):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: 1 / 0),
+            "Received: LambdaCallback in epoch 1, ZeroDivisionError in line .* of test_app_own_",
+        ),
+        (
+            keras.callbacks.LambdaCallback(on_test_batch_end=lambda *_, **__: 1 / 0),
+            "Received: LambdaCallback in epoch 1, ZeroDivisionError in line .* of test_app_own_",
+        ),
+        (Outdated(), "Received: Outdated in epoch 1, TypeError.*argument 'logs'"),
+    ],
+    ids=["lambda", "lambda in evaluation", "outdated"],
+)
+def test_what_is_called_without_a_method_of_the_callback_is_blamed_on_it(
+    callback, message, tmp_path
+):
+    with pytest.raises(OwnCodeError, match=message):
+        run_with(tmp_path, callback)
+    assert keras.config.is_traceback_filtering_enabled()
+
+
 class Ends(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         raise ValueError("late")

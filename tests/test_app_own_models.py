@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ from app.config.families import family_named
 from app.config.keras_names import KERAS_LOSSES, KERAS_METRICS
 from app.config.run_config import flat_config, make_config
 from app.data.frames import data_on_disk
+from app.data.reading_progress import observed_reading
 from app.data.shards import Shard
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
@@ -39,6 +41,7 @@ from app.training.own_models import (
     build_with_head,
     builder_of,
     decide_head,
+    own_net,
     save_untrained,
 )
 from app.tuning.definition import make_definition
@@ -267,6 +270,84 @@ def test_the_folder_needs_neither_the_function_nor_the_arrays(own_run):
     dataset = load_dataset(read.config.data)
     np.testing.assert_allclose(dataset.inputs, X.astype(np.float32))
     assert (own_run.folder / "untrained.keras").is_file()
+
+
+MODULES = {
+    "hornbill_blocks": """
+        import keras
+
+        class Halved(keras.layers.Layer):
+            def call(self, x):
+                return x / 2
+
+        def steep(x):
+            return keras.ops.relu(3 * x)
+    """,
+    "hornbill_backbone": """
+        import keras
+        import hornbill_blocks
+
+        def features(inputs):
+            return keras.layers.Dense(8, hornbill_blocks.steep)(hornbill_blocks.Halved()(inputs))
+    """,
+    "hornbill_late": """
+        import keras
+
+        class Late(keras.layers.Layer):
+            def call(self, x):
+                return x + 1
+    """,
+    "hornbill_whole": """
+        import keras
+        from hornbill_backbone import features
+
+        def build():
+            from hornbill_late import Late
+
+            inputs = keras.Input((4,))
+            return keras.Model(inputs, keras.layers.Dense(3)(Late()(features(inputs))))
+
+        def inside():
+            class Hidden(keras.layers.Layer):
+                def call(self, x):
+                    return x
+
+            inputs = keras.Input((4,))
+            return keras.Model(inputs, keras.layers.Dense(3)(Hidden()(inputs)))
+    """,
+}
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """Path of a file whose model has layers and functions of other files."""
+    for name, text in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(dedent(text))
+    yield tmp_path / "hornbill_whole.py"
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_layers_and_functions_of_other_files_are_found_again(whole, tmp_path):
+    run = quick(f"{whole}:build", "iris", tmp_path / "runs")
+    del sys.modules["hornbill_late"]  # another process has not called the function
+    again = run.load_model()
+    names = [type(layer).__name__ for layer in own_net(again).layers]
+    assert names == ["InputLayer", "Halved", "Dense", "Late", "Dense"]
+    assert own_net(again).layers[2].activation.__name__ == "steep"
+
+
+def test_a_layer_without_a_place_in_a_module_is_told(whole, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="Could not locate class 'Hidden'. Its layers need"):
+        quick(f"{whole}:inside", "iris", tmp_path / "runs")
+    # The script that trains now cannot be told to export instead.
+    spec = importlib.util.spec_from_file_location("__main__", whole)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    with pytest.raises(ConfigError, match="Could not locate class 'Hidden'") as caught:
+        quick(script.inside, "iris", tmp_path / "runs")
+    assert "export_run" not in str(caught.value)
 
 
 # In short: test_pipelines_are_streamed_and_resumed_by_their_function.
@@ -1087,6 +1168,127 @@ def test_a_normalization_that_reads_the_inputs_is_adapted_to_the_training_split(
     layer = next(each for each in inner.layers if isinstance(each, keras.layers.Normalization))
     mean = np.asarray(layer.mean).ravel()
     np.testing.assert_allclose(mean, dataset.inputs[splits.train].mean(axis=0), rtol=1e-4)
+
+
+class Standardizing(keras.Model):
+    """A subclassed model that standardizes its inputs."""
+
+    def __init__(self, samples=None, mean=None, **settings):
+        super().__init__(**settings)
+        variance = None if mean is None else 4.0
+        self.normalization = keras.layers.Normalization(mean=mean, variance=variance)
+        if samples is not None:
+            self.normalization.adapt(samples)
+        self.given = mean
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(self.normalization(x))
+
+    def get_config(self):
+        return {**super().get_config(), "mean": self.given}
+
+
+def standardizing(*layers):
+    """Return a model that standardizes what some layers return."""
+    return keras.Sequential([*layers, keras.layers.Normalization(), keras.layers.Dense(3)])
+
+
+def normalizations_of(build, tmp_path):
+    """Return the layers `Normalization` of a model before training, and the training split."""
+    model, config, dataset, splits = with_head(build)
+    job = Job(save_untrained(model, config, tmp_path), dataset, splits)
+    (inner,) = (layer for layer in job.model.layers if isinstance(layer, keras.Model))
+    layers = inner._flatten_layers()
+    found = [each for each in layers if isinstance(each, keras.layers.Normalization)]
+    return found, dataset.inputs[splits.train]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        standardizing,
+        lambda: layers_from(keras.Input((4,)), standardizing()),
+        lambda: standardizing(
+            keras.Input((4,)), keras.layers.Reshape((2, 2)), keras.layers.Flatten()
+        ),
+        Standardizing,
+        lambda: layers_from(keras.Input((4,)), Standardizing()),
+    ],
+    ids=["unbuilt", "nested", "behind", "subclassed", "nested subclassed"],
+)
+def test_a_normalization_is_adapted_wherever_it_is(build, tmp_path):
+    notes = Notes()
+    with observed_reading(notes):
+        (layer,), train = normalizations_of(build, tmp_path)
+    np.testing.assert_allclose(np.ravel(layer.mean), train.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(np.ravel(layer.variance), train.var(axis=0), rtol=1e-4)
+    assert not [line for line in notes.lines if "keeps mean 0" in line]
+
+
+def test_a_normalization_behind_another_is_adapted_to_what_that_returns(tmp_path):
+    layers = [keras.layers.Normalization(name="first"), keras.layers.Rescaling(3, 5)]
+    found, _ = normalizations_of(lambda: standardizing(*layers), tmp_path)
+    (second,) = (layer for layer in found if layer.name != "first")
+    np.testing.assert_allclose(np.ravel(second.mean), 5, rtol=1e-4)
+    np.testing.assert_allclose(np.ravel(second.variance), 9, rtol=1e-4)
+
+
+def test_what_is_constant_in_front_of_a_normalization_is_only_shifted(tmp_path):
+    unused = keras.layers.Dense(2, "relu", bias_initializer=keras.initializers.Constant(-1e4))
+    (layer,), _ = normalizations_of(lambda: standardizing(unused), tmp_path)
+    np.testing.assert_allclose(np.ravel(layer.variance), 1)
+
+
+@pytest.mark.parametrize("is_subclassed", [False, True])
+def test_a_normalization_that_was_adapted_keeps_its_statistics(is_subclassed, tmp_path):
+    samples = np.array([[0.0] * 4, [200.0] * 4])
+
+    def build():
+        if is_subclassed:
+            return Standardizing(samples)
+        layer = keras.layers.Normalization()
+        layer.adapt(samples)
+        return layers_from(keras.Input((4,)), layer, keras.layers.Dense(3))
+
+    (layer,), _ = normalizations_of(build, tmp_path)
+    np.testing.assert_allclose(np.ravel(layer.mean), 100)
+
+
+def test_statistics_given_to_a_subclassed_model_are_used(tmp_path):
+    run = quick(lambda: Standardizing(mean=7.0), "iris", tmp_path)
+    inner = own_net(run.load_model())
+    x = np.float32(X[:2])
+    (net,) = (layer for layer in inner._flatten_layers() if isinstance(layer, Standardizing))
+    np.testing.assert_allclose(net(x), net.dense((x - 7) / 2), rtol=1e-5)
+
+
+class Each(keras.layers.Layer):
+    """Calls a layer inside a mapped function, where it sees no values."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.layer = keras.layers.Normalization()
+
+    def build(self, shape):
+        self.layer.build(shape)
+
+    def call(self, x):
+        return tf.function(self.layer)(x)
+
+
+def test_a_normalization_that_sees_no_values_before_training_is_noted(tmp_path):
+    notes = Notes()
+
+    def build():
+        return layers_from(keras.Input((4,)), Each(), keras.layers.Dense(3))
+
+    with observed_reading(notes):
+        (layer,), _ = normalizations_of(build, tmp_path)
+    assert not np.any(layer.mean)
+    (line,) = (line for line in notes.lines if "keeps mean 0 and variance 1" in line)
+    assert layer.name in line
+    assert "Call its adapt" in line
 
 
 def test_a_normalization_behind_encoded_columns_is_adapted_to_them(tmp_path):

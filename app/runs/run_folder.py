@@ -35,6 +35,7 @@ from app.training.model_sizes import fit_to_data, rows_beside
 from app.training.own_models import own_layers, with_untrained
 from app.training.own_objects import write_objects
 from models.config import OwnModelConfig
+from models.own import settled
 from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
@@ -96,10 +97,10 @@ class Run:
         """
         path = self.folder / KERAS_MODEL
         if isinstance(self.config.model, OwnModelConfig):
-            with own_layers(self.config.family):
+            with own_layers(self.config.family, path):
                 # The module of the function has just run; code in the file is of the same user.
                 is_safe = not is_reference(self.config.family)
-                return keras.saving.load_model(path, compile=False, safe_mode=is_safe)
+                return settled(keras.saving.load_model(path, compile=False, safe_mode=is_safe))
         try:
             return keras.saving.load_model(path, compile=False)
         except Exception as error:  # Keras, zipfile and h5py each raise their own

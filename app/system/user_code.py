@@ -13,6 +13,7 @@ import traceback
 from importlib.machinery import PathFinder
 from pathlib import Path
 from textwrap import shorten
+from types import ModuleType
 from typing import Any
 
 from app.errors import ConfigError
@@ -152,13 +153,40 @@ def import_place(place: str, what: str) -> Any:
 def named_objects(reference: str) -> dict[str, Any]:
     """Return the classes and functions in the module of a reference, by name.
 
-    Keras finds the custom layers of a saved model among them.
+    Those of the user's modules that it imports follow, as far as names are free. Keras finds the
+    custom layers and functions of a saved model among them.
 
     Raises:
         ConfigError: see `import_place`.
     """
-    module = import_place(reference.rpartition(":")[0], "The model")
-    return {name: each for name, each in vars(module).items() if callable(each)}
+    modules = _with_imports(import_place(reference.rpartition(":")[0], "The model"))
+    found: dict[str, Any] = {}
+    for module in reversed(modules):
+        found |= {name: each for name, each in vars(module).items() if callable(each)}
+    return found
+
+
+def _with_imports(module: Any) -> list[Any]:
+    """Return a module and the user's modules that it takes something from, nearest first."""
+    found = [module]
+    for each in found:
+        for value in list(vars(each).values()):
+            is_module = isinstance(value, ModuleType)
+            name = value.__name__ if is_module else getattr(value, "__module__", None)
+            other = sys.modules.get(name) if isinstance(name, str) else None
+            file = getattr(other, "__file__", None)
+            if other not in found and file and _is_own(file):
+                found.append(other)
+    return found
+
+
+def find_class(module: str, name: str) -> Any:
+    """Return a class of a module, which is imported; None if there is none."""
+    try:
+        found = sys.modules.get(module) or import_users_module(module)
+    except (Exception, SystemExit):  # whatever the module raises
+        return None
+    return getattr(found, name, None)
 
 
 def describe_error(error: BaseException) -> str:

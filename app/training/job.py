@@ -1,6 +1,7 @@
 """A training job: a model, its data in the form that training needs, and the processes."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -239,7 +240,7 @@ class Job:
         """Return a new model of the run's family."""
         if not self.is_own:
             return build_model(self.config.family, self.model_config)
-        with own_layers(self.config.family):
+        with own_layers(self.config.family, Path(self.model_config.file)):
             return build_model(self.config.family, self.model_config)
 
     def prepared(self, model: keras.Model) -> Any:

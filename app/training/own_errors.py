@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -41,7 +42,8 @@ def naming_own_code(
         OwnCodeError: the code raised an error.
     """
     try:
-        yield
+        with _whole_tracebacks():
+            yield
     except HornbillError:
         raise
     except (Exception, SystemExit) as error:
@@ -104,12 +106,27 @@ def is_ours(callback: keras.callbacks.Callback) -> bool:
 def _callback_in(
     error: BaseException, callbacks: Sequence[keras.callbacks.Callback]
 ) -> keras.callbacks.Callback | None:
-    """Return the callback one of whose methods is in the traceback of an error."""
+    """Return the callback that the traceback of an error leads to."""
     sought = {id(each): each for each in callbacks}
-    trace = error.__traceback__
-    while trace is not None:
-        found = sought.get(id(trace.tb_frame.f_locals.get("self")))
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        names = frame.f_locals
+        caller = names.get("self")
+        # The functions of a LambdaCallback, and calls with wrong arguments, have no such frame.
+        is_calling = isinstance(caller, keras.callbacks.CallbackList)
+        found = sought.get(id(names.get("callback") if is_calling else caller))
         if found is not None:
             return found
-        trace = trace.tb_next
     return None
+
+
+@contextlib.contextmanager
+def _whole_tracebacks() -> Iterator[None]:
+    """Keep the frames of Keras in tracebacks, which tell whose code it has called."""
+    if not keras.config.is_traceback_filtering_enabled():
+        yield
+        return
+    keras.config.disable_traceback_filtering()
+    try:
+        yield
+    finally:
+        keras.config.enable_traceback_filtering()

@@ -6,6 +6,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from app.errors import ConfigError
 from app.system.keras_defaults import keras_defaults
 from app.system.user_code import (
     describe_error,
+    find_class,
+    is_passed,
     is_reference,
     load_object,
     named_objects,
@@ -40,12 +43,14 @@ from models.own import Targets, add_head, encoded_width, head_of, units_of
 from serving.errors import HornbillError, one_line
 
 from .model_sizes import columns_of
-from .preprocessing import adapt_normalization, computed
+from .preprocessing import adapt_normalization, batches_of
 
 # The untrained model of a run, from which it is resumed without the user's function.
 UNTRAINED = "untrained.keras"
 # Samples that tell the statistics of a layer `Normalization`.
 _SAMPLED = 10_000
+# A class in the configuration of a saved model, other than one of Keras.
+_CLASS = re.compile(r'"module": "(?!keras[."])([\w.]+)", "class_name": "(\w+)"')
 # Arguments that the data decides.
 _BY_DATA = ("input_shape", "num_classes", "num_outputs", "outputs")
 
@@ -347,10 +352,14 @@ def with_untrained(config: RunConfig, folder: Path) -> RunConfig:
 
 
 @contextlib.contextmanager
-def own_layers(family: str) -> Iterator[None]:
-    """Let Keras find the custom layers of a user's model in the module of its function.
+def own_layers(family: str, file: Path) -> Iterator[None]:
+    """Let Keras find the custom layers of a user's model: in their modules, and by its function.
 
     A module that cannot be imported is told only if Keras misses it.
+
+    Args:
+        family: the reference to the function, or the path of its file.
+        file: the saved model.
 
     Raises:
         ConfigError: Keras cannot load the model inside the context.
@@ -361,6 +370,7 @@ def own_layers(family: str) -> Iterator[None]:
             objects = named_objects(family)
         except ConfigError as error:
             reason = f" {error}"
+        objects |= _classes_in(file)
     try:
         with keras.saving.custom_object_scope(objects):
             yield
@@ -371,15 +381,27 @@ def own_layers(family: str) -> Iterator[None]:
         text = found[0] if found else str(error)
         raise ConfigError(
             f"Keras must be able to save and load the model of {shown_name(family)}: "
-            f"{one_line(text):.200}. Its layers need get_config, and classes must be in the module "
-            "of the function by their name, or be registered with "
+            f"{one_line(text):.200}. Its layers need get_config, and classes and functions must be "
+            "in modules by their name, or be registered with "
             f"keras.saving.register_keras_serializable.{_of_a_script(family)}{reason}"
         ) from None
 
 
+def _classes_in(file: Path) -> dict[str, Any]:
+    """Return the custom classes of a saved model that are found in their modules, by name."""
+    try:
+        with zipfile.ZipFile(file) as parts:
+            config = parts.read("config.json").decode()
+    except (OSError, KeyError, zipfile.BadZipFile):  # Keras says what is wrong
+        return {}
+    named = {pair for pair in _CLASS.findall(config) if pair[0] != "builtins"}
+    found = {name: find_class(module, name) for module, name in named}
+    return {name: each for name, each in found.items() if isinstance(each, type)}
+
+
 def _of_a_script(family: str) -> str:
     """Return what to do about a model that is in the script which trained it."""
-    if not family.startswith("__main__:"):
+    if not family.startswith("__main__:") or is_passed(family):
         return ""
     return (
         " It is in the script that trained it: move it to a module of its own and train again, or "
@@ -393,7 +415,9 @@ def own_net(model: keras.Model) -> keras.Model | None:
 
 
 def adapt_normalizations(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
-    """Adapt the layers `Normalization` that read the user's inputs and have no statistics yet.
+    """Adapt the layers `Normalization` of the user's model that have no statistics yet.
+
+    A layer that the model does not call with values, such as one inside a mapped function, is told.
 
     Args:
         model: a model of `build_with_head`.
@@ -401,16 +425,58 @@ def adapt_normalizations(model: keras.Model, dataset: Dataset, train: np.ndarray
         train: indices of the training split.
     """
     net = own_net(model)
-    if net is None:
-        return
+    waiting = [] if net is None else list(filter(_lacks_statistics, net._flatten_layers()))
     sample = train[some(len(train), _SAMPLED)]
-    inputs = getattr(net, "inputs", None) or ()
-    for layer in net._flatten_layers(include_self=False, recursive=True):
-        if not isinstance(layer, keras.layers.Normalization) or layer.invert or not layer.built:
-            continue
-        if layer.input_mean is not None or int(layer.count) > 0:
-            continue
-        for place, tensor in enumerate(inputs):
-            if layer.input is tensor:
-                given = net._inbound_nodes[-1].input_tensors[place]
-                adapt_normalization(layer, computed(model, given, dataset, sample))
+    flat = keras.Model(model.inputs, model.outputs)  # takes a list, whatever the form of its inputs
+    while waiting:
+        # One may read what another one returns.
+        first = _reached(flat, waiting, next(batches_of(model, dataset, sample[:2])))
+        if first is None:
+            break
+        layer, _ = first
+        batches = batches_of(model, dataset, sample)
+        found = (_reached(flat, [layer], batch) for batch in batches)
+        adapt_normalization(layer, (each[1] for each in found if each is not None))
+        waiting.remove(layer)
+    if waiting:
+        tell(
+            f"The layer {', '.join(layer.name for layer in waiting)} keeps mean 0 and variance 1: "
+            "what reaches it is not known before training. Call its adapt in the function."
+        )
+
+
+def _lacks_statistics(layer: keras.Layer) -> bool:
+    """Return whether a layer is a `Normalization` that was neither adapted nor given statistics."""
+    if not isinstance(layer, keras.layers.Normalization) or layer.invert or not layer.built:
+        return False
+    if layer.input_mean is not None or int(layer.count):  # Keras itself leaves the count at 0
+        return False
+    mean, variance = map(keras.ops.convert_to_numpy, (layer.adapt_mean, layer.adapt_variance))
+    return not mean.any() and bool((variance == 1).all())
+
+
+class _Reached(BaseException):
+    """Ends the computation of a model at a layer; Keras passes it on, unlike an `Exception`."""
+
+
+def _reached(
+    model: keras.Model, layers: Sequence[keras.Layer], batch: Any
+) -> tuple[keras.Layer, np.ndarray] | None:
+    """Return the first of some layers that a model calls, and its input; None if there is none."""
+
+    def stop(layer: keras.Layer, inputs: Any) -> None:
+        raise _Reached(layer, keras.ops.convert_to_numpy(inputs))
+
+    for layer in layers:
+        layer.call = partial(stop, layer)
+    try:
+        model(batch, training=False)
+    except _Reached as reached:
+        layer, inputs = reached.args
+        return layer, inputs
+    except Exception:  # whatever the model raises; the training names it
+        return None
+    finally:
+        for layer in layers:
+            del layer.call
+    return None

@@ -65,7 +65,7 @@ def _adapt_to_quantiles(model: keras.Model, dataset: Dataset, train: np.ndarray)
     rows = dataset.inputs[train[some(len(train), _SAMPLED_ROWS)]]
     if scale is not None:
         mean, variance, _ = _statistics(chunks(dataset.inputs, train))
-        is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
+        is_constant = _is_constant(mean, variance)
         _check_spread(dataset.columns, mean, variance, is_constant, _MIN_ROBUST_DEVIATION)
         scale.adapt(rows)
     if isinstance(embedding, PiecewiseLinearEmbedding):
@@ -91,10 +91,14 @@ def _standardize(
     if not isinstance(layer, keras.layers.Normalization):
         return
     mean, variance, count = _statistics(parts)
-    is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
+    is_constant = _is_constant(mean, variance)
     _check_spread(columns, mean, variance, is_constant & (name != "values"))
     # A variance of 0 would multiply a later change of the column by ten million.
     _set_statistics(layer, mean, np.where(is_constant, 1.0, variance), count)
+
+
+def _is_constant(mean: np.ndarray, variance: np.ndarray) -> Any:
+    return np.sqrt(variance) <= _ROUNDING * np.abs(mean)
 
 
 def _layer(model: keras.Model, name: str) -> keras.Layer | None:
@@ -217,14 +221,19 @@ def computed(
 ) -> Iterator[np.ndarray]:
     """Yield a tensor inside `model` for the samples at `indices`, a batch at a time."""
     preparation = keras.Model(model.inputs, prepared)
+    for inputs in batches_of(model, dataset, indices):
+        yield np.asarray(preparation.predict_on_batch(inputs))
+
+
+def batches_of(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Iterator[Any]:
+    """Yield the samples at `indices` a batch at a time: a tensor, or one for each of the inputs."""
     size, shape = CHUNK, dataset.inputs.shape
     if len(shape) == 4:
         size = samples_at_once(shape, _IMAGES_AT_ONCE, _PIXELS_AT_ONCE)
     activity = f"preparing {dataset.kind}"
     for start in range(0, len(indices), size):
         tell_progress(start, len(indices), activity)
-        inputs = dataset.model_inputs(indices[start : start + size])
-        yield np.asarray(preparation.predict_on_batch(_in_order(model, inputs)))
+        yield _in_order(model, dataset.model_inputs(indices[start : start + size]))
     tell_progress(len(indices), len(indices), activity)
 
 
@@ -258,6 +267,7 @@ def _statistics(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, in
 def adapt_normalization(layer: keras.layers.Normalization, parts: Iterable[np.ndarray]) -> None:
     """Set the statistics of a layer to those of its inputs, a part at a time.
 
+    An input that is constant is only shifted to 0: it may vary once layers in front have learned.
     `layer.adapt` adds up in float32, which stalls at a few million numbers.
     """
 
@@ -268,7 +278,7 @@ def adapt_normalization(layer: keras.layers.Normalization, parts: Iterable[np.nd
         return part.transpose(*rest, *kept).reshape(-1, *(part.shape[axis] for axis in kept))
 
     mean, variance, count = _statistics(map(columns, parts))
-    _set_statistics(layer, mean, variance, count)
+    _set_statistics(layer, mean, np.where(_is_constant(mean, variance), 1.0, variance), count)
 
 
 def _set_statistics(
