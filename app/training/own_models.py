@@ -426,6 +426,8 @@ def adapt_normalizations(model: keras.Model, dataset: Dataset, train: np.ndarray
     """
     net = own_net(model)
     waiting = [] if net is None else list(filter(_lacks_statistics, net._flatten_layers()))
+    if not waiting:
+        return
     sample = train[some(len(train), _SAMPLED)]
     flat = keras.Model(model.inputs, model.outputs)  # takes a list, whatever the form of its inputs
     while waiting:
