@@ -28,8 +28,10 @@ from app.batch.ledger import open_ledger
 from app.batch.parts import Part, plan_parts
 from app.batch.pools import predict_here
 from app.batch.ray_address import check_address
+from app.batch.reading import read_files
 from app.errors import BatchError
 from serving import Predictor
+from serving.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_RAY = """
@@ -84,7 +86,7 @@ def test_files_of_a_folder_that_the_model_cannot_read_are_passed_over_and_told(b
     command = ["predict", bundle, "--input", folder, "--output"]
     status, output, error = finish(start(*command, tmp_path / "p.csv"))
     assert (status, output) == (0, f"predicted: 1 row in {tmp_path / 'p.csv'}\n")
-    note = f"note: 1 file passed over, which the model cannot read: {folder / 'list.txt'}\n"
+    note = f"note: 1 file passed over beside those that the model reads: {folder / 'list.txt'}\n"
     assert error == note
     _, output, _ = finish(start(*command, tmp_path / "q.csv", "--json"))
     assert json.loads(output)["passed_over"] == [str(folder / "list.txt")]
@@ -187,6 +189,81 @@ def test_images_share_a_part_and_a_broken_image_fails_alone(bundle, images, tmp_
         "row": 0,
         "reason": f"{tmp_path / '07.png'} cannot be read as an image, such as PNG or JPEG.",
     }
+
+
+def write_images(folder, images, paths):
+    """Write images as `folder / path`, and return the paths."""
+    for path, image in zip(paths, images, strict=False):
+        (folder / path).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / path)
+    return paths
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_a_table_names_images_beside_it_and_keys_for_them(bundle, images, tmp_path, suffix):
+    names = write_images(tmp_path, images, ["sub/a.png", "sub/b c.PNG", "sub/d.png"])
+    (tmp_path / "sub" / "broken.png").write_bytes(b"no image")
+    table = tmp_path / f"list{suffix}"
+    paths = [*names, "sub/broken.png", "gone.png", "", str(tmp_path / names[0])]
+    ids = [f"x{row}" for row in range(len(paths))]
+    if suffix == ".parquet":
+        paths[5] = None
+        write_table(table, {"id": ids, "image": paths, "size": range(7)})
+    else:
+        mark = {".csv": ",", ".tsv": "\t"}[suffix]
+        rows = [("id", "image", "size"), *zip(ids, paths, map(str, range(7)), strict=True)]
+        table.write_text("".join(mark.join(row) + "\n" for row in rows))
+    assert predict(bundle, table, tmp_path / "out", "id") == Summary(1, 4, 3)
+    found = lines(tmp_path / "out")
+    files = [str(tmp_path / name) for name in (*names, names[0])]
+    assert [(one["file"], one["row"], one["key"]) for one in found] == [
+        *zip(files, (0, 1, 2, 6), ("x0", "x1", "x2", "x6"), strict=True)
+    ]
+    labels = Predictor.load(bundle).predict(images[[0, 1, 2, 0]]).labels
+    assert [one["label"] for one in found] == labels
+    failed = [(one["file"], one["row"], one["key"]) for one in lines(tmp_path / "out", "errors")]
+    broken = (str(tmp_path / "sub" / "broken.png"), 3, "x3")
+    assert failed == [broken, (str(tmp_path / "gone.png"), 4, "x4"), (str(table), 5, "x5")]
+
+
+def test_the_command_prints_the_images_that_a_table_names(run, bundle, images, tmp_path):
+    first, second = write_images(tmp_path, images, ["a.png", "b.png"])
+    table = tmp_path / "list.csv"
+    table.write_text(f"id,image\n1,{second}\n2,{first}\n")
+    status, output, error = run("predict", bundle, table, "--json")
+    found = [json.loads(line)["file"] for line in output.splitlines()]
+    assert (status, found, error) == (0, [str(tmp_path / name) for name in (second, first)], "")
+    table.write_text("id,image\n1,gone.png\n")
+    status, output, error = run("predict", bundle, table)
+    assert (status, output) == (2, "")
+    assert error == f"hornbill: {tmp_path / 'gone.png'} does not exist.\n"
+
+
+def test_the_column_of_the_training_names_the_images_of_a_table(bundle, images, tmp_path):
+    first, second = write_images(tmp_path, images, ["a.png", "b.png"])
+    (tmp_path / "list.csv").write_text(f"mask,photo\n{first},{second}\n")
+    write_table(tmp_path / "list.parquet", {"mask": [first], "photo": [second]})
+    manifest = Predictor.load(bundle).manifest
+    trained = dataclasses.replace(manifest, config={"image_column": "photo"})
+    for table in (tmp_path / "list.csv", tmp_path / "list.parquet"):
+        assert read_files(str(table), trained).names == [str(tmp_path / second)]
+        message = "must have one column of names of image files.* several among the columns mask, p"
+        with pytest.raises(InputError, match=message):
+            read_files(str(table), manifest)
+    write_table(tmp_path / "none.parquet", {"x": [1], "y": ["a"]})
+    with pytest.raises(InputError, match="Received: none among the columns x, y"):
+        read_files(str(tmp_path / "none.parquet"), manifest)
+
+
+def test_a_table_in_a_folder_of_images_is_passed_over(bundle, images, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (first,) = write_images(folder, images, ["a.png"])
+    (folder / "list.csv").write_text(f"image\n{first}\n")
+    summary = predict(bundle, folder, tmp_path / "out")
+    assert (summary.rows, summary.passed_over) == (1, (str(folder / "list.csv"),))
+    (folder / first).unlink()
+    assert predict(bundle, folder, tmp_path / "other") == Summary(1, 0, 1)
 
 
 def test_archives_of_arrays_are_predicted_like_arrays(bundle, images, tmp_path):
@@ -549,7 +626,7 @@ def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, 
     ("arguments", "message"),
     [
         (["--input", "none/*.npy", "-o", "out"], "must match at least one file. Received: 'none/*"),
-        (["--input", "*.csv", "-o", "out"], "Files for digits must end in .png, .jpg, .jpeg, .bmp"),
+        (["--input", "*.txt", "-o", "out"], "Files for digits must end in .png, .jpg, .jpeg, .bmp"),
         (["--input", "*.npy", "-o", "out", "--key", "id"], "--key needs files with columns"),
         (
             ["--input", "*.npy", "-o", "a.txt"],

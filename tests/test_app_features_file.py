@@ -61,6 +61,19 @@ def test_an_array_of_features_has_the_order_of_the_files(bundle, scans, tmp_path
     assert sorted(tmp_path.iterdir()) == [output.with_suffix(".keys.csv"), output, scans]
 
 
+def test_features_of_images_have_the_keys_of_the_table_that_names_them(bundle, scans, tmp_path):
+    files = [scans / name for name in ("03.png", "01.png")]
+    (tmp_path / "list.csv").write_text("id,image\nx3,scans/03.png\nx1,scans/01.png\n")
+    output = tmp_path / "features.npy"
+    assert extract(bundle, tmp_path / "list.csv", output, "id") == Summary(1, 2, 0)
+    expected = Predictor.load(bundle).predict_images(files).features
+    np.testing.assert_allclose(np.load(output), expected, atol=1e-5)
+    assert read_keys(tmp_path / "features.keys.csv") == [
+        {"file": str(file), "row": str(row), "key": key}
+        for row, (file, key) in enumerate(zip(files, ("x3", "x1"), strict=True))
+    ]
+
+
 @pytest.mark.parametrize("keys", [[7, -1, 5], ["a", "b", "c"], [1, 2, 2**63]])
 def test_a_table_of_features_has_file_row_and_key(keys, raw_bundle, tmp_path):
     bundle, _ = raw_bundle

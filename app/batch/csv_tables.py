@@ -1,7 +1,7 @@
 """Reads CSV files as rows."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from serving.csv_lines import line_places, read_header, read_rows
@@ -10,7 +10,8 @@ from serving.manifest import Manifest
 from serving.named_columns import needed_columns, read_cells
 from serving.row_format import require_names
 
-from .rows import Rows, row_ids, rows_of, set_aside, with_rest
+from .image_tables import HEAD_ROWS, ImageColumn, find_column, trained_column
+from .rows import Rows, row_ids, rows_at_once, rows_of, set_aside, with_rest
 
 # A cell of text takes as much memory as this many numbers.
 _NUMBERS_IN_A_CELL = 8
@@ -32,12 +33,48 @@ def read_csv_table(path: str, manifest: Manifest, key: str | None) -> Iterator[R
     """
     header = read_header(Path(path))
     require_names(needed_columns(manifest), header, path)
+    for start, numbers, cells in _pieces(path, header, key, _lines_at_once(header)):
+        found = read_cells(manifest, cells, line_places(path, numbers))
+        ids = row_ids(path, range(start, start + len(numbers)))
+        yield _with_keys(Rows(ids, found.inputs), found.problems, cells, key)
+
+
+def read_csv_images(path: str, manifest: Manifest, key: str | None, threads: int) -> Iterator[Rows]:
+    """Yield the images that a column of a CSV file names, see `read_csv_table`.
+
+    Raises:
+        InputError: as there, or no single column names images.
+    """
+    header = read_header(Path(path))
+    name = trained_column(manifest, header) or find_column(path, _read_head(path, header))
+    column = ImageColumn(path, name, manifest, threads)
+    for start, numbers, cells in _pieces(path, header, key, rows_at_once(manifest)):
+        found = column.read(start, cells[name], line_places(path, numbers))
+        yield _with_keys(found.rows, found.problems, cells, key)
+
+
+def _read_head(path: str, header: Sequence[str]) -> dict[str, Sequence[str]]:
+    lines = next(_grouped(path, read_rows(Path(path), len(header)), HEAD_ROWS), [])
+    return _by_column(header, lines)[1]
+
+
+def _pieces(
+    path: str, header: Sequence[str], key: str | None, size: int
+) -> Iterator[tuple[int, Sequence[int], dict[str, Sequence[str]]]]:
+    """Yield the number of the first of some rows, those of their lines, and cells by column."""
     if key is not None and key not in header:
         raise InputError(f"{path} must have one column {key!r}. Received: no such column.")
     start = 0
-    for lines in _grouped(path, read_rows(Path(path), len(header)), _lines_at_once(header)):
-        yield _to_rows(path, start, header, lines, manifest, key)
+    for lines in _grouped(path, read_rows(Path(path), len(header)), size):
+        yield start, *_by_column(header, lines)
         start += len(lines)
+
+
+def _by_column(
+    header: Sequence[str], lines: Sequence[Line]
+) -> tuple[Sequence[int], dict[str, Sequence[str]]]:
+    columns = zip(*(cells for _, cells in lines), strict=True) if lines else [()] * len(header)
+    return [number for number, _ in lines], dict(zip(header, columns, strict=True))
 
 
 def _lines_at_once(header: Sequence[str]) -> int:
@@ -63,22 +100,14 @@ def _grouped(path: str, lines: Iterator[Line], size: int) -> Iterator[list[Line]
         yield group
 
 
-def _to_rows(
-    path: str,
-    start: int,
-    header: Sequence[str],
-    lines: Sequence[Line],
-    manifest: Manifest,
-    key: str | None,
+def _with_keys(
+    rows: Rows, problems: dict[int, str], cells: Mapping[str, Sequence[str]], key: str | None
 ) -> Rows:
-    numbers, rows = zip(*lines, strict=True)
-    cells = dict(zip(header, zip(*rows, strict=True), strict=True))
-    found = read_cells(manifest, cells, line_places(path, numbers))
-    ids = row_ids(path, range(start, start + len(lines)))
-    reasons = found.problems
-    if key is not None:
-        keys = map(json.dumps, cells[key])
-        ids = [f'{one}, "key": {text}' for one, text in zip(ids, keys, strict=True)]
-        missing = f"A key must not be missing. Received: an empty cell in column {key!r}."
-        reasons |= {index: missing for index, text in enumerate(cells[key]) if not text}
-    return set_aside(Rows(ids, found.inputs), reasons)
+    """Return rows with their keys, those with problems or without a key set aside."""
+    if key is None:
+        return set_aside(rows, problems)
+    keys = map(json.dumps, cells[key])
+    ids = [f'{one}, "key": {text}' for one, text in zip(rows.ids, keys, strict=True)]
+    missing = f"A key must not be missing. Received: an empty cell in column {key!r}."
+    without = {index: missing for index, text in enumerate(cells[key]) if not text}
+    return set_aside(Rows(ids, rows.inputs), problems | without)

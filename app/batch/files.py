@@ -17,6 +17,8 @@ from serving.inputs import image_shape
 from serving.manifest import Manifest
 from serving.named_columns import TEXTS, takes_named_columns, takes_texts
 
+from .image_tables import takes_images
+
 PARQUET, CSV = ".parquet", (".csv", ".tsv")
 _TABLES = (*CSV, PARQUET)
 
@@ -77,10 +79,11 @@ def _is_for_job(name: str) -> bool:
 def choose_files(
     wanted: str | Sequence[str], manifest: Manifest, key: str | None
 ) -> tuple[list[str], list[str]]:
-    """Return the files of a job that its model can read, and those of a folder that it cannot.
+    """Return the files of a job that its model can read, and those of a folder beside them.
 
     People keep lists and notes beside their images, so that a folder stands for the files that the
-    model can read. A pattern or a path names a file, which is refused if the model cannot read it.
+    model can read, and for no table beside images, which may name the same ones. A pattern or a
+    path names a file, which is refused if the model cannot read it.
 
     Args:
         wanted: see `find_files`.
@@ -94,13 +97,15 @@ def choose_files(
     """
     files = find_files(wanted)
     taken = _kinds_taken(manifest)
-    takes_images = IMAGE_SUFFIXES[0] in taken
+    takes_files = IMAGE_SUFFIXES[0] in taken
     others = [
         name
         for name in files
-        if kind_of(name) not in taken and not (takes_images and _shows_image(name))
+        if kind_of(name) not in taken and not (takes_files and _shows_image(name))
     ]
     is_folder = isinstance(wanted, str) and Path(find_data(wanted)).is_dir()
+    if is_folder and takes_files and any(is_image(name) for name in set(files) - set(others)):
+        others += [name for name in files if kind_of(name) in _TABLES and name not in others]
     if others and not (is_folder and len(others) < len(files)):
         raise BatchError(
             f"Files for {manifest.name} must end in {', '.join(taken)}. "
@@ -146,7 +151,8 @@ def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:
         return (*_TABLES, *arrays)
     if takes_named_columns(manifest):
         return (*CSV, *([TEXTS] if takes_texts(manifest) else []), *arrays)
-    return (*IMAGE_SUFFIXES, *arrays) if has_one_array else arrays
+    tables = _TABLES if takes_images(manifest) else ()
+    return (*IMAGE_SUFFIXES, *tables, *arrays) if has_one_array else arrays
 
 
 def require_pyarrow(files: Sequence[str]) -> None:

@@ -73,7 +73,7 @@ class Summary:
         parts: number of files with predictions; 1 if the output is a single file.
         rows: number of predicted rows.
         failed: number of rows and files that could not be predicted.
-        passed_over: files in the folder of the input that the model cannot read.
+        passed_over: files in the folder of the input beside those that the model reads.
     """
 
     parts: int

@@ -14,8 +14,9 @@ from serving.named_columns import TEXTS
 from serving.parity import Inputs, as_inputs
 
 from .arrays import read_array, read_arrays, read_images
-from .csv_tables import read_csv_table
+from .csv_tables import read_csv_images, read_csv_table
 from .files import CSV, choose_files, is_image, kind_of, require_pyarrow
+from .image_tables import takes_images
 from .parts import plan_parts
 from .rows import Rows
 from .text_files import read_text_file
@@ -90,8 +91,17 @@ def read_rows(
         return read_arrays(files[0], manifest)
     if kind == TEXTS:
         return read_text_file(files[0], manifest)
-    if kind in CSV:
-        return read_csv_table(files[0], manifest, key)
-    from .tables import read_table  # pyarrow is an optional dependency
+    return _read_table(files[0], manifest, key, threads)
 
-    return read_table(files[0], manifest, key)
+
+def _read_table(path: str, manifest: Manifest, key: str | None, threads: int) -> Iterator[Rows]:
+    names_images = takes_images(manifest)
+    if kind_of(path) in CSV:
+        if names_images:
+            return read_csv_images(path, manifest, key, threads)
+        return read_csv_table(path, manifest, key)
+    from .tables import read_table, read_table_images  # pyarrow is an optional dependency
+
+    if names_images:
+        return read_table_images(path, manifest, key, threads)
+    return read_table(path, manifest, key)

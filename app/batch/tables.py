@@ -1,7 +1,7 @@
 """Reads parquet files as rows. Only this module needs pyarrow."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from serving.frames import arrow_values
 from serving.manifest import Manifest
 from serving.row_format import check_names, row_format
 
+from .image_tables import HEAD_ROWS, ImageColumn, find_column, trained_column
 from .rows import Rows, row_ids, rows_at_once, set_aside
 
 
@@ -29,13 +30,57 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
         InputError: the file is not a parquet file or is damaged, columns are missing, or one holds
             no cells, such as lists.
     """
+    needed = _needed(manifest)
+
+    def choose(file: pq.ParquetFile) -> list[str]:
+        check_names(manifest, file.schema_arrow.names, path)
+        return needed
+
+    def to_rows(start: int, batch: pa.RecordBatch) -> Rows:
+        return _to_rows(path, start, batch, manifest, key)
+
+    yield from _read(path, key, rows_at_once(manifest), choose, to_rows)
+
+
+def read_table_images(
+    path: str, manifest: Manifest, key: str | None, threads: int
+) -> Iterator[Rows]:
+    """Yield the images that a column of a parquet file names, see `read_table`.
+
+    Raises:
+        InputError: as there, or no single column names images.
+    """
+    columns: list[str] = []
+
+    def choose(file: pq.ParquetFile) -> list[str]:
+        names = file.schema_arrow.names
+        columns.append(trained_column(manifest, names) or find_column(path, _read_head(file)))
+        return columns
+
+    def to_rows(start: int, batch: pa.RecordBatch) -> Rows:
+        column = ImageColumn(path, columns[0], manifest, threads)
+        found = column.read(start, arrow_values(batch.column(columns[0])), _places(path, start))
+        return _with_keys(found.rows, found.problems, batch, key)
+
+    yield from _read(path, key, rows_at_once(manifest), choose, to_rows)
+
+
+def _read(
+    path: str,
+    key: str | None,
+    size: int,
+    choose: Callable[[pq.ParquetFile], list[str]],
+    to_rows: Callable[[int, pa.RecordBatch], Rows],
+) -> Iterator[Rows]:
+    """Yield rows of up to `size`, which `to_rows` makes of the columns that `choose` returns."""
     start = 0
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _check_schema(path, file.schema_arrow, manifest, key)
-            names = list(dict.fromkeys((*_needed(manifest), *([key] if key else []))))
-            for batch in file.iter_batches(rows_at_once(manifest), columns=names):
-                yield _to_rows(path, start, batch, manifest, key)
+            needed = choose(file)
+            _check_schema(path, file.schema_arrow, needed, key)
+            names = list(dict.fromkeys((*needed, *([key] if key else []))))
+            for batch in file.iter_batches(size, columns=names):
+                yield to_rows(start, batch)
                 start += len(batch)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise InputError(
@@ -43,9 +88,17 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
         ) from None
 
 
-def _check_schema(path: str, schema: pa.Schema, manifest: Manifest, key: str | None) -> None:
-    check_names(manifest, schema.names, path)
-    for name in (*_needed(manifest), *([key] if key else [])):
+def _read_head(file: pq.ParquetFile) -> dict[str, Sequence[object]]:
+    """Return the first cells of each column of texts, and none of the others."""
+    schema = file.schema_arrow
+    texts = [field.name for field in schema if _holds_texts(field.type)]
+    batch = next(file.iter_batches(HEAD_ROWS, columns=texts), None)
+    head = {} if batch is None else dict(zip(batch.schema.names, batch.columns, strict=True))
+    return {name: arrow_values(head[name]) if name in head else [] for name in schema.names}
+
+
+def _check_schema(path: str, schema: pa.Schema, needed: Sequence[str], key: str | None) -> None:
+    for name in (*needed, *([key] if key else [])):
         if schema.names.count(name) != 1:
             received = "no such column" if name not in schema.names else "several of that name"
             raise InputError(f"{path} must have one column {name!r}. Received: {received}.")
@@ -66,24 +119,41 @@ def _needed(manifest: Manifest) -> list[str]:
 def _holds_keys(found: pa.DataType) -> bool:
     if pa.types.is_dictionary(found):
         return _holds_keys(found.value_type)
+    return _holds_texts(found) or pa.types.is_integer(found) or pa.types.is_null(found)
+
+
+def _holds_texts(found: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        return _holds_texts(found.value_type)
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(is_kind(found) for is_kind in (*kinds, pa.types.is_integer, pa.types.is_null))
+    return any(is_kind(found) for is_kind in kinds)
+
+
+def _places(path: str, start: int) -> Callable[[int], str]:
+    return lambda row: f" in row {start + row} of {path}"
 
 
 def _to_rows(
     path: str, start: int, batch: pa.RecordBatch, manifest: Manifest, key: str | None
 ) -> Rows:
-    ids = row_ids(path, range(start, start + len(batch)))
     texts = {column.name for column in row_format(manifest).columns if column.kind == "text"}
     cells = {name: _cells(batch.column(name), name in texts) for name in _needed(manifest)}
-    rows = read_row_inputs(manifest, cells, lambda row: f" in row {start + row} of {path}")
-    reasons = rows.problems
-    if key is not None:
-        keys = batch.column(key).to_pylist()
-        ids = [f'{one}, "key": {json.dumps(name)}' for one, name in zip(ids, keys, strict=True)]
-        missing = f"A key must not be missing. Received: null in column {key!r}."
-        reasons |= {index: missing for index, name in enumerate(keys) if name is None}
-    return set_aside(Rows(ids, rows.inputs), reasons)
+    found = read_row_inputs(manifest, cells, _places(path, start))
+    ids = row_ids(path, range(start, start + len(batch)))
+    return _with_keys(Rows(ids, found.inputs), found.problems, batch, key)
+
+
+def _with_keys(
+    rows: Rows, problems: dict[int, str], batch: pa.RecordBatch, key: str | None
+) -> Rows:
+    """Return rows with their keys, those with problems or without a key set aside."""
+    if key is None:
+        return set_aside(rows, problems)
+    keys = batch.column(key).to_pylist()
+    ids = [f'{one}, "key": {json.dumps(name)}' for one, name in zip(rows.ids, keys, strict=True)]
+    missing = f"A key must not be missing. Received: null in column {key!r}."
+    without = {index: missing for index, name in enumerate(keys) if name is None}
+    return set_aside(Rows(ids, rows.inputs), problems | without)
 
 
 def _cells(array: pa.Array, are_texts: bool) -> Cells:

@@ -32,7 +32,7 @@ PREDICT_EXAMPLES = examples(
     "hornbill predict dist/features --input 'photos/**/*.jpg' --features --output features.parquet",
 )
 
-# Files that jobs read, and `serving.inputs.read_inputs` does not.
+# Files that jobs read, and `serving.inputs.read_inputs` does not; of CSV files it reads only rows.
 _READ_BY_JOBS = (".npy", ".npz", ".parquet", ".tsv")
 # Thresholds of more labels are in the manifest.
 _MAX_THRESHOLDS = 4
@@ -44,8 +44,9 @@ def predict(
         list[Path] | None,
         typer.Argument(
             metavar="FILE…",
-            help="Images, or .csv, .tsv or .parquet files if the model takes rows, or .txt files "
-            "with a text in each line if it takes one; or .npy and .npz files of its inputs.",
+            help="Images, or .csv, .tsv or .parquet files of rows, or of paths of images if the "
+            "model takes images; .txt files with a text in each line if it takes one; or .npy and "
+            ".npz files of its inputs.",
             show_default=False,
         ),
     ] = None,
@@ -152,12 +153,14 @@ def _check_files(files: list[Path], pattern: str | None, output: str) -> None:
 
 
 def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, list[str]]:
+    from app.batch.image_tables import takes_images
     from app.system.data_folders import find_data, where_looked
     from serving.errors import InputError
     from serving.inputs import read_inputs
 
     found = [find_data(str(file)) for file in files]
-    if any(Path(name).suffix.lower() in _READ_BY_JOBS for name in found):
+    by_jobs = (*_READ_BY_JOBS, ".csv") if takes_images(manifest) else _READ_BY_JOBS
+    if any(Path(name).suffix.lower() in by_jobs for name in found):
         from app.batch.reading import read_files
 
         _note_twice(files, quiet)
@@ -320,7 +323,7 @@ def _print_summary(job: "Job", summary: "Summary", quiet: bool) -> None:
     if summary.passed_over:
         others = counted(len(summary.passed_over), "file")
         named = first_few(summary.passed_over)
-        _note(f"{others} passed over, which the model cannot read: {named}", quiet)
+        _note(f"{others} passed over beside those that the model reads: {named}", quiet)
     if summary.failed:
         what = "row or file" if summary.failed == 1 else "rows or files"
         typer.echo(f"failed:    {summary.failed:,} {what}: {errors}", err=quiet)

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from app.system.image_paths import find_image
 from serving.errors import describe_all
 
 from .column_formats import decide_columns
@@ -103,19 +104,6 @@ def _find_files(
     """Add the paths of a batch to `paths`, and what is wrong with others to `problems`."""
     for number, cell in zip(batch.numbers, batch.cells[column], strict=True):
         try:
-            paths.append(_find_file(Path(table.source), table.place(number), column, cell))
+            paths.append(find_image(Path(table.source), table.place(number), column, cell))
         except DataError as error:
             problems.append(error)
-
-
-def _find_file(table: Path, place: str, column: str, cell: str) -> Path:
-    if not cell:
-        raise DataError(f"Each line must name an image. Received: an empty {column!r} in {place}.")
-    if "\0" in cell:  # which no system call takes
-        raise DataError(f"A path must be text. Received: {cell!r} in {place}.")
-    path = table.parent / cell
-    other = table.parent / cell.replace("\\", "/")
-    # `pathlib` raises where a name is too long for a file.
-    if path != other and not os.path.exists(path) and os.path.exists(other):  # noqa: PTH110
-        raise DataError(f"Paths must be separated by /. Received: {cell} in {place}.")
-    return path

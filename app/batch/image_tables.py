@@ -1,0 +1,120 @@
+"""Reads the images that a column of a table names."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import DataError
+from app.system.image_paths import find_image
+from serving.errors import InputError, first_few
+from serving.images import IMAGE_SUFFIXES
+from serving.inputs import image_shape, read_model_image
+from serving.manifest import Manifest
+from serving.named_columns import takes_named_columns
+from serving.spreading import spread
+
+from .rows import Rows, row_ids
+
+# Rows that tell which column names the images.
+HEAD_ROWS = 100
+
+
+@dataclass(frozen=True)
+class NamedImages:
+    """Images that consecutive rows of a table name.
+
+    Attributes:
+        rows: the images, zeros for those that cannot be read. The file of each is the image, and
+            its number that of its row in the table.
+        problems: by the index of a row without an image, what is wrong with it.
+    """
+
+    rows: Rows
+    problems: dict[int, str]
+
+
+@dataclass(frozen=True)
+class ImageColumn:
+    """The column of a table that names images, relative to the folder of the table.
+
+    Attributes:
+        table: path of the table.
+        name: name of the column.
+        manifest: manifest of a model of images.
+        threads: how many threads decode.
+    """
+
+    table: str
+    name: str
+    manifest: Manifest
+    threads: int
+
+    def read(self, start: int, cells: Sequence[object], place: Callable[[int], str]) -> NamedImages:
+        """Read the images of some rows.
+
+        Args:
+            start: number of the first of the rows.
+            cells: a path for each row; None or an empty one if it is missing.
+            place: see `serving.csv_lines.line_places`.
+        """
+        ids = row_ids(self.table, range(start, start + len(cells)))
+        images = np.zeros((len(cells), *image_shape(self.manifest)), np.uint8)
+
+        def read(index: int) -> str | None:
+            cell = "" if cells[index] is None else str(cells[index])
+            where = place(index).removeprefix(" in ")
+            try:
+                file = find_image(Path(self.table), where, self.name, cell)
+                (ids[index],) = row_ids(str(file), [start + index])
+                images[index] = read_model_image(file, self.manifest)
+            except (DataError, InputError) as error:
+                return str(error)
+            return None
+
+        found = enumerate(spread(read, len(cells), self.threads))
+        problems = {index: reason for index, reason in found if reason is not None}
+        return NamedImages(Rows(ids, {self.manifest.inputs[0].name: images}), problems)
+
+
+def takes_images(manifest: Manifest) -> bool:
+    """Return whether a model takes images, so that its tables name them."""
+    if manifest.columns or manifest.string_columns or takes_named_columns(manifest):
+        return False
+    try:
+        image_shape(manifest)
+    except InputError:
+        return False
+    return True
+
+
+def trained_column(manifest: Manifest, names: Collection[str]) -> str | None:
+    """Return the column of paths that the model was trained on, if a table has it."""
+    column = manifest.config.get("image_column")
+    return column if isinstance(column, str) and column in names else None
+
+
+def find_column(path: str, head: Mapping[str, Sequence[object]]) -> str:
+    """Return the only column of a table whose first cells are names of image files.
+
+    Args:
+        path: path of the table.
+        head: the first cells of each column by its name.
+
+    Raises:
+        InputError: there is no such column, or several.
+    """
+    found = [name for name, cells in head.items() if _are_names(cells)]
+    if len(found) != 1:
+        received = "several" if found else "none"
+        raise InputError(
+            f"{path} must have one column of names of image files, such as {IMAGE_SUFFIXES[0]}. "
+            f"Received: {received} among the columns {first_few(found or list(head))}."
+        )
+    return found[0]
+
+
+def _are_names(cells: Sequence[object]) -> bool:
+    names = [str(cell) for cell in cells if cell]
+    return bool(names) and all(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
