@@ -35,6 +35,7 @@ from export import ExportOptions
 from models import FeatureExtractorConfig
 from models.backbones import application_backbone
 from models.errors import BackboneError
+from models.extractors import load_extractor
 from models.features import feature_extractor
 from serving import Predictor
 
@@ -414,19 +415,35 @@ def test_weights_of_another_architecture_and_images_below_the_least_size_are_ref
         application_backbone(image, "InceptionV3", "random")
 
 
-def test_weights_that_cannot_be_downloaded_are_put_where_keras_looks(monkeypatch):
-    build = keras.applications.VGG16
+@pytest.fixture
+def keras_folder(monkeypatch, tmp_path):
+    """The folder in which Keras, which reads KERAS_HOME when it is imported, looks for weights."""
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
+
+
+def test_weights_that_cannot_be_downloaded_are_put_where_keras_looks(monkeypatch, keras_folder):
+    build = keras.applications.NASNetMobile
 
     @functools.wraps(build)
     def fail(**_):
-        raise OSError("URL fetch failure on https://example.org/vgg16.h5: None -- no route")
+        address = "http://127.0.0.1:9/NASNet-mobile-no-top.h5"
+        keras.utils.get_file("nasnet_mobile_no_top.h5", address, cache_subdir="models")
 
-    monkeypatch.setattr(keras.applications, "VGG16", fail)
-    monkeypatch.setenv("KERAS_HOME", "/srv/keras")
+    monkeypatch.setattr(keras.applications, "NASNetMobile", fail)
     image = keras.Input((32, 32, 3), dtype="uint8")
-    message = "/vgg16.h5 elsewhere, and put it into /srv/keras/models."
+    message = f"-no-top.h5 elsewhere, and put it into {keras_folder} as nasnet_mobile_no_top.h5."
     with pytest.raises(BackboneError, match=message):
-        application_backbone(image, "VGG16", "imagenet")
+        application_backbone(image, "NASNetMobile", "imagenet")
+
+
+def test_weights_that_were_downloaded_in_part_are_named(keras_folder):
+    part = keras_folder / "mobilenet_1_0_224_tf_no_top.h5"
+    part.write_bytes(b"a part")
+    image = keras.Input((32, 32, 3), dtype="uint8")
+    with pytest.raises(BackboneError, match=f"Received: {part}: .* Remove it, so that Keras"):
+        application_backbone(image, "MobileNet", "imagenet")
 
 
 def test_layers_that_keep_random_weights_are_told(data, tmp_path):
@@ -517,6 +534,43 @@ def test_an_extractor_of_images_of_any_size_is_trained_on(data, tmp_path):
     settings = {"backbone": str(path), "epochs": 1, "image_size": 20, "hidden": ()}
     run = train(make_config("features", settings, data=data), tmp_path, figures=False)
     assert run.load_model().inputs[0].shape == (None, 20, 20, 3)
+
+
+def net(*layers):
+    """Return a net of images, which ends with `layers`."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3)(image)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, x)
+
+
+POOLED = keras.layers.GlobalAveragePooling2D
+
+
+@pytest.mark.parametrize(
+    ("layers", "dimension"),
+    [
+        ([POOLED(name="features")], 4),
+        ([POOLED(), keras.layers.Dense(6, name="features")], 6),
+        ([net(POOLED())], 4),
+        # The features of a classifier are in front of its head.
+        ([POOLED(), keras.layers.Dense(2)], 4),
+        ([POOLED(), keras.layers.Dense(2), keras.layers.Softmax()], 2),
+    ],
+)
+def test_a_model_without_a_head_ends_with_its_features(layers, dimension, tmp_path):
+    is_nested = isinstance(layers[0], keras.Model)
+    model = keras.Sequential([keras.Input((8, 8, 3)), *layers]) if is_nested else net(*layers)
+    model.save(tmp_path / "own.keras")
+    extractor = load_extractor(str(tmp_path / "own.keras"))
+    assert extractor.output_shape == (None, dimension)
+
+
+def test_maps_are_no_features(tmp_path):
+    net(keras.layers.ReLU()).save(tmp_path / "maps.keras")
+    with pytest.raises(BackboneError, match=r"gives \(batch, 6, 6, 4\). End it with .*Pooling2D"):
+        load_extractor(str(tmp_path / "maps.keras"))
 
 
 def test_gray_images_suit_an_extractor_of_color(shapes):
