@@ -24,7 +24,7 @@ from app.config.run_config import flat_config
 from app.data.datasets import Dataset
 from app.data.reading_progress import observed_reading
 from app.distributed.team import alone
-from app.errors import ConfigError
+from app.errors import ConfigError, RunError
 from app.evaluation.predictions import predict_outputs
 from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
@@ -227,6 +227,19 @@ def test_a_run_whose_extractor_is_gone_is_not_resumed(two_phases):
     finally:
         shutil.move(moved, extractor)
     assert (cut / "checkpoint.npz").exists()
+
+
+def test_a_run_whose_extractor_has_changed_is_not_resumed(two_phases):
+    _, cut, _, extractor = two_phases
+    kept = Path(extractor).read_bytes()
+    other = keras.saving.load_model(extractor, compile=False)
+    other.set_weights([weight + 1 for weight in other.get_weights()])
+    other.save(extractor)
+    try:
+        with pytest.raises(RunError, match="backbone must be the file that .*Restore the file"):
+            resume(cut)
+    finally:
+        Path(extractor).write_bytes(kept)
 
 
 def test_a_run_that_is_interrupted_between_the_phases_ends_like_an_uninterrupted_run(
