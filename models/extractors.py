@@ -163,9 +163,11 @@ def features_of_rows(inputs: Any, path: str, has_missing: bool) -> Any:
     extractor = load_extractor(path)
     given, taken = map(_kinds, (keras.tree.flatten(inputs), extractor.inputs))
     if given != taken:
+        takes_images = any(len(shape) > 1 for _, shape in taken)
+        fix = " Give a source of images, with --data or data=…." if takes_images else ""
         raise BackboneError(
             "The rows must have the columns that the backbone takes. "
-            f"Received: {_described(given)} for {path}, which takes {_described(taken)}."
+            f"Received: {_described(given)} for {path}, which takes {_described(taken)}.{fix}"
         )
     layers = extractor._flatten_layers()
     if has_missing and not any(isinstance(layer, FillMissing) for layer in layers):

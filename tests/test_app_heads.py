@@ -342,6 +342,11 @@ def test_the_backbone_keeps_its_weights_then_learns_at_a_tenth_of_the_rate(name)
         ("features", {"freeze": "none"}, "keeps the weights of RUN. Received: freeze=none"),
         ("softmax", {"hidden": "32"}, "single layer .* hidden=32. Use the family features"),
         ("softmax", {"head": "linear"}, "Received: head=linear. Use the family features"),
+        (
+            "softmax",
+            {"target": ["a", "b"]},
+            "target=a,b. Use the family features with head=sigmoid",
+        ),
     ],
 )
 def test_settings_that_contradict_a_head_on_features_are_refused(family, settings, message):
@@ -401,7 +406,9 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     gray = {"backbone": save_model(tmp_path / "gray.keras", (32, 32, 1))}
     four = {"backbone": save_model(tmp_path / "four.keras", (32, 32, 4))}
     refuse(no_features, "iris", tmp_path, "features that were learned. Received: .*model.keras")
-    refuse(model, "iris", tmp_path, "4 columns of numbers for .* takes images of 32x32x3")
+    message = "4 columns of numbers for .* takes images of 32x32x3. Give a source of images, with"
+    refuse(model, "iris", tmp_path, message)
+    refuse({"head": "linear"}, data, tmp_path, "Use the family 'features' with head=softmax.$")
     refuse(model | {"freeze": "none"}, "iris", tmp_path, "A backbone of rows must be frozen")
     refuse(model | {"image_size": 40}, data, tmp_path, "takes .32, 32, 3.. Leave out image_size")
     refuse(of_rows, data, tmp_path, "takes .4,.. Give a model of images.")
@@ -584,6 +591,16 @@ def test_maps_are_no_features(tmp_path):
     net(keras.layers.ReLU()).save(tmp_path / "maps.keras")
     with pytest.raises(BackboneError, match=r"gives \(batch, 6, 6, 4\). End it with .*Pooling2D"):
         load_extractor(str(tmp_path / "maps.keras"))
+
+
+def test_features_that_hardly_vary_are_told(data, tmp_path):
+    model = net(POOLED(), keras.layers.Rescaling(1e-16, name="features"))
+    model.save(tmp_path / "faint.keras")
+    notes, settings = Notes(), {"backbone": str(tmp_path / "faint.keras"), "freeze": "all"}
+    with observed_reading(notes):
+        config = make_config("features", settings | {"epochs": 1, "figures": False}, data=data)
+        train(config, tmp_path)
+    assert [line for line in notes.lines if line.startswith("The features of the backbone hardly")]
 
 
 def test_gray_images_suit_an_extractor_of_color(shapes):
