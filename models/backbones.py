@@ -1,9 +1,9 @@
 """Backbones: what turns an image into features, in front of the head."""
 
 import math
-import os
 import re
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from textwrap import shorten
@@ -162,7 +162,7 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
                 input_shape=tuple(x.shape[1:]),
             )
     except Exception as error:  # Keras, h5py and the download each raise their own
-        raise _application_error(name, weights, image.shape, one_line(error)) from None
+        raise _application_error(name, weights, image.shape, error) from None
     if weights not in WEIGHTS:
         try:
             with warnings.catch_warnings():  # about each layer that does not fit
@@ -176,20 +176,27 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
     return keras.layers.GlobalAveragePooling2D("channels_last", name="pooled_maps")(model.output)
 
 
-def _weights_folder() -> Path:
-    """Return the folder in which Keras looks for weights before it downloads them."""
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
+def _local(error: Exception, name: str) -> Any:
+    """Return a local variable of the function of Keras that raised an error; None without it."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((frame.f_locals[name] for frame in frames if name in frame.f_locals), None)
 
 
 def _application_error(
-    name: str, weights: str, shape: tuple[int, ...], reason: str
+    name: str, weights: str, shape: tuple[int, ...], error: Exception
 ) -> BackboneError:
-    address = re.search(r"https?://\S*/([^/\s:]+)", reason)
-    if address:
+    reason = one_line(error)
+    if folder := _local(error, "datadir"):
+        file, address = _local(error, "fname"), _local(error, "origin")  # names that may differ
         received = shorten(reason, 200, placeholder=" …")
         return BackboneError(
             f"The weights of {name} cannot be downloaded. Received: {received}. Download "
-            f"{address[0].rstrip(':')} elsewhere, and put it into {_weights_folder()}."
+            f"{address} elsewhere, and put it into {folder} as {file}."
+        )
+    if place := _local(error, "weights_path"):
+        return BackboneError(
+            f"The weights of {name} must be a file that Keras can read. "
+            f"Received: {place}: {reason:.200}. Remove it, so that Keras downloads it again."
         )
     return BackboneError(
         f"{name} cannot be built with weights={weights} for images of {shape[1]}x{shape[2]}. "

@@ -14,7 +14,8 @@ from .rows import FillMissing
 def load_extractor(path: str) -> keras.Model:
     """Load a model without its head.
 
-    Its features are its output `features`, or else what its last layer reads.
+    Its features are its output `features`, or else what its last layer reads. If that is no row for
+    each sample, such as maps, they are its output, unless its last layer has weights.
 
     Args:
         path: path of a `.keras` file.
@@ -41,20 +42,43 @@ def load_extractor(path: str) -> keras.Model:
             f"backbone must be a functional or sequential model. Received: {path}, which is a "
             f"{type(model).__name__}."
         )
-    outputs = model.output
-    has_features = isinstance(outputs, dict) and "features" in outputs
-    features = outputs["features"] if has_features else model.layers[-1].input
-    if isinstance(features, list) or len(features.shape) != 2:
+    features = _features_of(model)
+    if features is None:
+        sizes = (", ".join(map(str, tensor.shape[1:])) for tensor in model.outputs)
+        given = " and ".join(f"(batch, {size})" for size in sizes)
+        is_maps = len(model.outputs) == 1 and len(model.outputs[0].shape) == 4
+        fix = "End it with keras.layers.GlobalAveragePooling2D()."
+        fix = fix if is_maps else "Call the output with its features 'features'."
         raise BackboneError(
-            f"backbone must be a model with features (batch, dimension). Received: {path}."
+            "backbone must be a model with features (batch, dimension). "
+            f"Received: {path}, which gives {given}. {fix}"
         )
     extractor = keras.Model(model.input, features, name="backbone")
     if not any(map(_is_learned, layers_with_weights(extractor))):
         raise BackboneError(
             "backbone must be a model with features that were learned. "
-            f"Received: {path}, whose last layer reads the input itself."
+            f"Received: {path}, whose features are those of its input."
         )
     return extractor
+
+
+def _features_of(model: keras.Model) -> Any:
+    """Return the tensor of a model's features `(batch, dimension)`; None if it has none."""
+    named = model.output if isinstance(model.output, dict) else {}
+    layers = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
+    tensors = [{**layers, **named}.get("features"), model.layers[-1].input]
+    # A model without a head ends with its features.
+    if len(model.outputs) == 1 and not _own_weights(model.layers[-1]):
+        tensors.append(model.outputs[0])
+    return next((tensor for tensor in tensors if len(getattr(tensor, "shape", ())) == 2), None)
+
+
+def _own_weights(layer: keras.Layer) -> list[Any]:
+    """Return the weights of a layer; of a model, those of its last layer."""
+    while isinstance(layer, keras.Model) and layer.layers:
+        layer = layer.layers[-1]
+    weights: list[Any] = layer.weights
+    return weights
 
 
 def _is_learned(layer: keras.Layer) -> bool:
@@ -139,9 +163,11 @@ def features_of_rows(inputs: Any, path: str, has_missing: bool) -> Any:
     extractor = load_extractor(path)
     given, taken = map(_kinds, (keras.tree.flatten(inputs), extractor.inputs))
     if given != taken:
+        takes_images = any(len(shape) > 1 for _, shape in taken)
+        fix = " Give a source of images, with --data or data=…." if takes_images else ""
         raise BackboneError(
             "The rows must have the columns that the backbone takes. "
-            f"Received: {_described(given)} for {path}, which takes {_described(taken)}."
+            f"Received: {_described(given)} for {path}, which takes {_described(taken)}.{fix}"
         )
     layers = extractor._flatten_layers()
     if has_missing and not any(isinstance(layer, FillMissing) for layer in layers):

@@ -54,7 +54,7 @@ def read_inputs(
         InputError: files are missing or unreadable, or do not fit the model; the message says how
             many, and names the first ones.
     """
-    if manifest.columns or manifest.string_columns or takes_named_columns(manifest):
+    if _takes_rows(manifest):
         tables = _read_each(paths, lambda path: list(_read_rows(Path(path), manifest, note)))
         parts = [(path, *part) for path, table in zip(paths, tables, strict=True) for part in table]
         named = {
@@ -67,6 +67,19 @@ def read_inputs(
     _note_enlarged(paths, images, note)
     _note_scenes(paths, images, note)
     return np.stack([image.pixels for image in images]), [str(path) for path in paths]
+
+
+def takes_files(manifest: Manifest) -> bool:
+    """Return whether files can be read for a model: of rows, of texts or of images."""
+    try:
+        return _takes_rows(manifest) or bool(image_shape(manifest))
+    except InputError:
+        return False
+
+
+def _takes_rows(manifest: Manifest) -> bool:
+    named = manifest.columns or manifest.string_columns
+    return bool(named) or takes_named_columns(manifest)
 
 
 def _read_each(paths: Sequence[str | Path], read: Callable[[str | Path], Found]) -> list[Found]:

@@ -29,6 +29,10 @@ MISTAKES = {
     "a setting": (["train", "softmax", "--set", "epoch=3"], "Did you mean 'epochs'"),
     "a value": (["train", "digits", "--set", "variant=mpl"], "Did you mean 'mlp'"),
     "a number": (["train", "digits", "--set", "dropout=2"], "dropout must be at least 0 and below"),
+    "a run as backbone": (
+        ["train", "features", "--set", "backbone=runs/features/gone"],
+        "Received: runs/features/gone, which does not exist.",
+    ),
     "a backbone": (["train", "features", "--set", "backbone=ResNet5"], "Did you mean 'ResNet50'"),
     **{
         f"a file as {key}": (
@@ -48,6 +52,10 @@ MISTAKES = {
     "a family": (["train", "sofmax"], "Did you mean 'softmax'"),
     "a source": (["train", "softmax", "--data", "irsi"], "Did you mean 'iris'"),
     "a kind": (["train", "digits", "--data", "iris"], "takes images. Received: iris"),
+    "images for rows": (
+        ["train", "softmax", "--data", "digits8x8"],
+        "Use the family 'features', or a head on the features of a model of images: --on-features",
+    ),
     "a file": (["train", "features", "--data", "no.csv"], "does not exist or is not a file"),
     "a folder": (["train", "features", "--data", "empty"], "a subfolder of images for each"),
     "a joined source": (["train", "digits", "--data", "digits8x8+no.npz"], "Received: no.npz"),

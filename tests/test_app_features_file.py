@@ -18,7 +18,7 @@ from app.batch.pools import predict_here
 from app.errors import BatchError
 from serving import Predictor
 from serving.errors import InputError
-from serving.inputs import read_inputs
+from serving.inputs import read_inputs, takes_files
 from serving.outputs import choose_output
 from serving.server.errors import RequestError
 from serving.server.image_requests import require_images
@@ -252,6 +252,9 @@ def test_a_model_without_labels_has_features_and_no_predictions(bundle, scans):
         require_images(manifest)
     with pytest.raises(InputError, match="Received: digits, which has none. Export it with --labe"):
         choose_output(manifest, features=False)
+    assert takes_files(manifest)
+    spec = dataclasses.replace(manifest.inputs[0], dtype="float32", shape=("batch", 40, 40, 3))
+    assert not takes_files(dataclasses.replace(manifest, inputs=(spec,)))
 
 
 def test_the_features_of_files_are_printed(run, bundle, scans):

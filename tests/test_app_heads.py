@@ -24,7 +24,7 @@ from app.config.run_config import flat_config
 from app.data.datasets import Dataset
 from app.data.reading_progress import observed_reading
 from app.distributed.team import alone
-from app.errors import ConfigError
+from app.errors import ConfigError, RunError
 from app.evaluation.predictions import predict_outputs
 from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
@@ -35,6 +35,7 @@ from export import ExportOptions
 from models import FeatureExtractorConfig
 from models.backbones import application_backbone
 from models.errors import BackboneError
+from models.extractors import load_extractor
 from models.features import feature_extractor
 from serving import Predictor
 
@@ -228,6 +229,19 @@ def test_a_run_whose_extractor_is_gone_is_not_resumed(two_phases):
     assert (cut / "checkpoint.npz").exists()
 
 
+def test_a_run_whose_extractor_has_changed_is_not_resumed(two_phases):
+    _, cut, _, extractor = two_phases
+    kept = Path(extractor).read_bytes()
+    other = keras.saving.load_model(extractor, compile=False)
+    other.set_weights([weight + 1 for weight in other.get_weights()])
+    other.save(extractor)
+    try:
+        with pytest.raises(RunError, match="backbone must be the file that .*Restore the file"):
+            resume(cut)
+    finally:
+        Path(extractor).write_bytes(kept)
+
+
 def test_a_run_that_is_interrupted_between_the_phases_ends_like_an_uninterrupted_run(
     two_phases, tmp_path
 ):
@@ -328,6 +342,11 @@ def test_the_backbone_keeps_its_weights_then_learns_at_a_tenth_of_the_rate(name)
         ("features", {"freeze": "none"}, "keeps the weights of RUN. Received: freeze=none"),
         ("softmax", {"hidden": "32"}, "single layer .* hidden=32. Use the family features"),
         ("softmax", {"head": "linear"}, "Received: head=linear. Use the family features"),
+        (
+            "softmax",
+            {"target": ["a", "b"]},
+            "target=a,b. Use the family features with head=sigmoid",
+        ),
     ],
 )
 def test_settings_that_contradict_a_head_on_features_are_refused(family, settings, message):
@@ -387,7 +406,9 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     gray = {"backbone": save_model(tmp_path / "gray.keras", (32, 32, 1))}
     four = {"backbone": save_model(tmp_path / "four.keras", (32, 32, 4))}
     refuse(no_features, "iris", tmp_path, "features that were learned. Received: .*model.keras")
-    refuse(model, "iris", tmp_path, "4 columns of numbers for .* takes images of 32x32x3")
+    message = "4 columns of numbers for .* takes images of 32x32x3. Give a source of images, with"
+    refuse(model, "iris", tmp_path, message)
+    refuse({"head": "linear"}, data, tmp_path, "Use the family 'features' with head=softmax.$")
     refuse(model | {"freeze": "none"}, "iris", tmp_path, "A backbone of rows must be frozen")
     refuse(model | {"image_size": 40}, data, tmp_path, "takes .32, 32, 3.. Leave out image_size")
     refuse(of_rows, data, tmp_path, "takes .4,.. Give a model of images.")
@@ -414,19 +435,35 @@ def test_weights_of_another_architecture_and_images_below_the_least_size_are_ref
         application_backbone(image, "InceptionV3", "random")
 
 
-def test_weights_that_cannot_be_downloaded_are_put_where_keras_looks(monkeypatch):
-    build = keras.applications.VGG16
+@pytest.fixture
+def keras_folder(monkeypatch, tmp_path):
+    """The folder in which Keras, which reads KERAS_HOME when it is imported, looks for weights."""
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
+
+
+def test_weights_that_cannot_be_downloaded_are_put_where_keras_looks(monkeypatch, keras_folder):
+    build = keras.applications.NASNetMobile
 
     @functools.wraps(build)
     def fail(**_):
-        raise OSError("URL fetch failure on https://example.org/vgg16.h5: None -- no route")
+        address = "http://127.0.0.1:9/NASNet-mobile-no-top.h5"
+        keras.utils.get_file("nasnet_mobile_no_top.h5", address, cache_subdir="models")
 
-    monkeypatch.setattr(keras.applications, "VGG16", fail)
-    monkeypatch.setenv("KERAS_HOME", "/srv/keras")
+    monkeypatch.setattr(keras.applications, "NASNetMobile", fail)
     image = keras.Input((32, 32, 3), dtype="uint8")
-    message = "/vgg16.h5 elsewhere, and put it into /srv/keras/models."
+    message = f"-no-top.h5 elsewhere, and put it into {keras_folder} as nasnet_mobile_no_top.h5."
     with pytest.raises(BackboneError, match=message):
-        application_backbone(image, "VGG16", "imagenet")
+        application_backbone(image, "NASNetMobile", "imagenet")
+
+
+def test_weights_that_were_downloaded_in_part_are_named(keras_folder):
+    part = keras_folder / "mobilenet_1_0_224_tf_no_top.h5"
+    part.write_bytes(b"a part")
+    image = keras.Input((32, 32, 3), dtype="uint8")
+    with pytest.raises(BackboneError, match=f"Received: {part}: .* Remove it, so that Keras"):
+        application_backbone(image, "MobileNet", "imagenet")
 
 
 def test_layers_that_keep_random_weights_are_told(data, tmp_path):
@@ -517,6 +554,53 @@ def test_an_extractor_of_images_of_any_size_is_trained_on(data, tmp_path):
     settings = {"backbone": str(path), "epochs": 1, "image_size": 20, "hidden": ()}
     run = train(make_config("features", settings, data=data), tmp_path, figures=False)
     assert run.load_model().inputs[0].shape == (None, 20, 20, 3)
+
+
+def net(*layers):
+    """Return a net of images, which ends with `layers`."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3)(image)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, x)
+
+
+POOLED = keras.layers.GlobalAveragePooling2D
+
+
+@pytest.mark.parametrize(
+    ("layers", "dimension"),
+    [
+        ([POOLED(name="features")], 4),
+        ([POOLED(), keras.layers.Dense(6, name="features")], 6),
+        ([net(POOLED())], 4),
+        # The features of a classifier are in front of its head.
+        ([POOLED(), keras.layers.Dense(2)], 4),
+        ([POOLED(), keras.layers.Dense(2), keras.layers.Softmax()], 2),
+    ],
+)
+def test_a_model_without_a_head_ends_with_its_features(layers, dimension, tmp_path):
+    is_nested = isinstance(layers[0], keras.Model)
+    model = keras.Sequential([keras.Input((8, 8, 3)), *layers]) if is_nested else net(*layers)
+    model.save(tmp_path / "own.keras")
+    extractor = load_extractor(str(tmp_path / "own.keras"))
+    assert extractor.output_shape == (None, dimension)
+
+
+def test_maps_are_no_features(tmp_path):
+    net(keras.layers.ReLU()).save(tmp_path / "maps.keras")
+    with pytest.raises(BackboneError, match=r"gives \(batch, 6, 6, 4\). End it with .*Pooling2D"):
+        load_extractor(str(tmp_path / "maps.keras"))
+
+
+def test_features_that_hardly_vary_are_told(data, tmp_path):
+    model = net(POOLED(), keras.layers.Rescaling(1e-16, name="features"))
+    model.save(tmp_path / "faint.keras")
+    notes, settings = Notes(), {"backbone": str(tmp_path / "faint.keras"), "freeze": "all"}
+    with observed_reading(notes):
+        config = make_config("features", settings | {"epochs": 1, "figures": False}, data=data)
+        train(config, tmp_path)
+    assert [line for line in notes.lines if line.startswith("The features of the backbone hardly")]
 
 
 def test_gray_images_suit_an_extractor_of_color(shapes):

@@ -454,7 +454,7 @@ def test_the_data_decides_the_sizes_of_the_model():
             "features",
             "iris",
             {"head": "linear"},
-            "classes. Use the family 'features' with head=softmax or head=sigmoid",
+            "classes. Use the family 'features' with head=softmax.$",
         ),
         ("features", "iris", {"head": "sigmoid"}, "head=sigmoid must have two classes"),
         ("features", "diabetes", {"head": "linear", "loss": "cross_entropy"}, "must be one of mse"),

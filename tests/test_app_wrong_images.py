@@ -67,6 +67,14 @@ def test_photographs_of_scenes_are_noted_by_the_family_of_digits(side, tmp_path)
     assert notes[0].endswith("for photographs, use the family features.")
 
 
+def test_the_family_of_digits_notes_that_colors_become_gray(tmp_path, images):
+    ink = [np.stack([pixels // 2, pixels, pixels], axis=-1) for pixels in images]
+    source = str(write([*ink, *ink], tmp_path / "colored"))
+    (note,) = load_dataset(source).notes
+    assert note.startswith(f"{source} holds images in color, which the family digits sees as 28x28")
+    assert not load_dataset(source, has_digits=False).notes
+
+
 def test_digits_are_not_taken_for_scenes(tmp_path, images):
     assert not load_dataset(str(write(pages(images), tmp_path / "pages"))).notes
     assert not load_dataset(str(write([*images, *images], tmp_path / "scans"))).notes

@@ -323,6 +323,12 @@ def test_labels_of_sigmoid_outputs_are_multilabel(tmp_path):
     assert Predictor.load(bundle).manifest.task == "multilabel"
 
 
+def test_verify_suggests_no_predictions_of_a_model_that_has_none(zoo_bundles, run):
+    status, output, _ = run("verify", zoo_bundles["dict_in_and_out"])
+    assert status == 0
+    assert "next:" not in output
+
+
 def test_without_labels_the_bundle_claims_nothing_about_its_outputs(zoo_bundles):
     bundle = zoo_bundles["dict_in_and_out"]
     assert all(check.passed for check in verify_bundle(bundle.parent))

@@ -94,10 +94,19 @@ def verify(
     elif not (quiet and passed):
         for line in _runtime_lines(reports):
             typer.echo(printable(line), err=quiet)
-        if passed:
+        if passed and _predicts_files(bundle):
             suggest(f"hornbill predict {quote(str(bundle))} FILE…")
     if not passed:
         raise typer.Exit(1)
+
+
+def _predicts_files(bundle: Path) -> bool:
+    from serving.bundle import read_manifest
+    from serving.inputs import takes_files
+    from serving.versions import find_version
+
+    manifest = read_manifest(find_version(bundle))
+    return manifest.prediction_output is not None and takes_files(manifest)
 
 
 def _show(checks: Sequence[Any], quiet: bool) -> None:

@@ -22,13 +22,19 @@ def model_file(backbone: Any, what: str = "backbone") -> Any:
         what: the setting.
 
     Raises:
-        ConfigError: a folder holds no trained model.
+        ConfigError: a folder holds no trained model, or a path does not exist. A `.keras` file may
+            be gone, which only trainings need.
     """
     if not isinstance(backbone, str | Path):
         return backbone
     path = Path(backbone)
     if path.is_dir():
         path = _model_in(path, what)
+    elif len(path.parts) > 1 and path.suffix != MODEL_SUFFIX and not path.exists():
+        raise ConfigError(
+            f"{what} must be a run, a bundle or a .keras file. "
+            f"Received: {path}, which does not exist."
+        )
     return str(path.absolute()) if path.suffix == MODEL_SUFFIX else str(backbone)
 
 

@@ -112,9 +112,12 @@ class Family:
             DataError: it does not.
         """
         if kind not in self.takes:
+            is_head = self.name == "softmax"
+            head = ", or a head on the features of a model of images: --on-features MODEL"
             raise DataError(
                 f"The family {self.name!r} takes {' or '.join(self.takes)}. "
-                f"Received: {source}, which holds {kind}."
+                f"Received: {source}, which holds {kind}. "
+                f"Use the family 'features'{head if is_head else ''}."
             )
 
 

@@ -30,6 +30,13 @@ def head_settings(
             "--on-features needs the family softmax or features, which train a head. "
             f"Received: {family}."
         )
+    target = settings.get("target", ())
+    if family == "softmax" and isinstance(target, list | tuple) and len(target) > 1:
+        raise ConfigError(
+            "A softmax regression on features predicts one column of classes. "
+            f"Received: target={','.join(target)}. Use the family features with head=sigmoid for "
+            "labels, or head=linear for values."
+        )
     for key, value in settings.items():
         if key in _OF_BACKBONE:
             raise ConfigError(

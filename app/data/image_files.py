@@ -44,7 +44,7 @@ def choose_shape(paths: Sequence[Path], size: tuple[int, ...] = ()) -> tuple[int
     headers = [header for header in map(_header, paths[::step]) if header is not None]
     is_color = any(header.is_color for header in headers)
     if not is_color and step > 1:
-        is_color = any(header is not None and header.is_color for header in map(_header, paths))
+        is_color = any(map(has_color, paths))
     channels = 3 if is_color else 1
     if not size:
         sides = [max(header.height, header.width) for header in headers]
@@ -55,6 +55,12 @@ def choose_shape(paths: Sequence[Path], size: tuple[int, ...] = ()) -> tuple[int
 def _rounded(side: int) -> int:
     fitting = [choice for choice in SIDES if choice <= side]
     return fitting[-1] if fitting else max(_MIN_SIDE, -(-side // _MULTIPLE) * _MULTIPLE)
+
+
+def has_color(path: Path) -> bool:
+    """Return whether the pixels of a file can have a color; false if it cannot be read."""
+    header = _header(path)
+    return header is not None and header.is_color
 
 
 def _header(path: Path) -> ImageHeader | None:

@@ -15,9 +15,9 @@ from serving.photographs import find_digit, read_photograph, shows_ink
 
 from .datasets import Dataset
 from .file_names import as_text
-from .image_files import choose_shape, decode_files
+from .image_files import choose_shape, decode_files, has_color
 from .image_lists import SPLITS, ImageList
-from .scenes import LOOKED_AT, note_scenes
+from .scenes import LOOKED_AT, note_colors, note_scenes
 from .splits import some
 
 
@@ -33,6 +33,7 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
         DataError: an image cannot be read, or a class has none that can.
     """
     show_ink: list[bool] = []
+    sample: set[Path] = set()
     if has_digits:
         shape: tuple[int, ...] = (IMAGE_SIDE, IMAGE_SIDE)
         sample = {found.paths[index] for index in some(len(found.paths), LOOKED_AT)}
@@ -63,7 +64,8 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
         target_units=found.target_units,
         validation_start=train if validation else None,
         test_start=train + validation if test else None,
-        notes=note_scenes(found.source, show_ink),
+        notes=note_scenes(found.source, show_ink)
+        or note_colors(found.source, list(map(has_color, sample))),
         skipped=tuple(map(as_text, problems)),
     )
 

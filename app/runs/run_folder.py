@@ -1,5 +1,6 @@
 """A run's folder: its files, and how a run is begun and read back."""
 
+import hashlib
 import json
 import shutil
 import zlib
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 
 from app.config.families import FAMILIES
-from app.config.run_config import RunConfig, combine_settings, config_toml
+from app.config.run_config import RunConfig, combine_settings, config_toml, flat_config
 from app.config.run_files import (
     CONFIG,
     DATA,
@@ -59,8 +60,9 @@ class Run:
         config: its configuration.
         splits: indices of the training, validation and test samples.
         data: see `app.data.summary.report_data`; also `chosen`, the keys of the settings that
-            were chosen from the data, `backend`, the Keras backend that the run began with, and
-            for a table `rows`, the columns that the model was built for.
+            were chosen from the data, `backend`, the Keras backend that the run began with,
+            `backbone_files`, see there, and for a table `rows`, the columns that the model was
+            built for.
         metrics: scores by split, then by metric; empty until the run is finished.
     """
 
@@ -87,6 +89,22 @@ class Run:
                 f"Received: SHA-256 {dataset.sha256()[:12]}… instead of "
                 f"{self.data['sha256'][:12]}…. Restore the file, or train a new run."
             )
+
+    def check_backbone(self) -> None:
+        """Require the files of the backbone that the run began with.
+
+        Raises:
+            RunError: one has changed since.
+        """
+        began = self.data.get("backbone_files", {})  # runs of earlier versions do not say
+        for key, found in backbone_files(self.config).items():
+            if found != began.get(key, found):
+                path = flat_config(self.config)[key]
+                raise RunError(
+                    f"{key} must be the file that {self.folder} began with. "
+                    f"Received: {path}, with SHA-256 {found[:12]}… instead of "
+                    f"{began[key][:12]}…. Restore the file, or train a new run."
+                )
 
     def load_model(self) -> keras.Model:
         """Return the trained model, not compiled.
@@ -149,6 +167,7 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
     """Return a run that is about to begin. Nothing is written."""
     data = report_data(dataset, splits)
     data |= {"chosen": sorted(config.chosen), "backend": keras.backend.backend()}
+    data["backbone_files"] = backbone_files(config)
     if dataset.kind == "rows" and config.family in FAMILIES:
         known = rows_beside(config.start_from)
         sized = fit_to_data(FAMILIES[config.family], config.model, dataset, splits, known)
@@ -158,6 +177,21 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
     for line in data["notes"][len(dataset.notes) :]:  # the others were told when it was read
         tell(line)
     return Run(folder, config, splits, data, {})
+
+
+def backbone_files(config: RunConfig) -> dict[str, str]:
+    """Return the SHA-256 of each file that a backbone begins with, by its setting."""
+    settings = flat_config(config)
+    paths = {key: Path(settings.get(key, "")) for key in ("backbone", "weights")}
+    return {key: file_sha256(path) for key, path in paths.items() if path.suffix and path.is_file()}
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file; that of an empty one if there is none."""
+    if not path.is_file():
+        return hashlib.sha256().hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def begin_run(run: Run) -> None:

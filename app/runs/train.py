@@ -1,7 +1,6 @@
 """Trains a run from its data source to its finished folder, or resumes one."""
 
 import contextlib
-import hashlib
 import shutil
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,8 +61,10 @@ from .going_on import read_run_to_train, write_settings
 from .results import finish_run
 from .run_folder import (
     Run,
+    backbone_files,
     begin_run,
     check_room,
+    file_sha256,
     new_run_folder,
     publish_results,
     report_run,
@@ -302,8 +303,8 @@ def resume(
         DataError: the data source cannot be used.
         ConfigError: the batch size is not a multiple of the number of devices; `callbacks` is no
             list of callbacks; or a setting must not change, or leaves nothing to train.
-        RunError: the folder is not a run of this version, its data has changed, its checkpoint is
-            missing or damaged, or another process is training it.
+        RunError: the folder is not a run of this version, its data or the file of its backbone has
+            changed, its checkpoint is missing or damaged, or another process is training it.
         Interrupted: SIGINT or SIGTERM stopped the run again.
 
     Examples:
@@ -325,6 +326,7 @@ def resume(
             _tell_other_backend(run)
             _tell_missing_callbacks(run, callbacks)
         read_objects(run.folder)
+        run.check_backbone()
         dataset = load_run_data(run.config)
         run.check_data(dataset)
         if dataset.stream is not None:
@@ -463,13 +465,10 @@ def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
     return {
         **{name: str(value) for name, value in settings.items()},
         "data (SHA-256)": run.data["sha256"],
-        "start_from (SHA-256)": _sha256(Path(run.config.start_from)),
-        "checkpoint (SHA-256)": _sha256(checkpoint),
+        "start_from (SHA-256)": file_sha256(Path(run.config.start_from)),
+        "checkpoint (SHA-256)": file_sha256(checkpoint),
+        **{f"{key} (SHA-256)": value for key, value in backbone_files(run.config).items()},
     }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
 @contextlib.contextmanager

@@ -111,9 +111,10 @@ def _check_head(config: ModelConfig, dataset: Dataset) -> None:
     }[task]
     head = getattr(config, "head", "softmax")
     if head not in heads:
+        fitting = heads[:1] if task == "multiclass" and len(dataset.labels) > 2 else heads
         raise ConfigError(
             f"The head must suit the targets. Received: head={head!r} for {dataset.source}, whose "
-            f"targets are {TASKS[task]}. {_fix(config)} with head={' or head='.join(heads)}."
+            f"targets are {TASKS[task]}. {_fix(config)} with head={' or head='.join(fitting)}."
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.data.arrays import CHUNK, Array, DiskArray, chunks, samples_at_once
 from app.data.datasets import Dataset
-from app.data.reading_progress import tell_progress
+from app.data.reading_progress import tell, tell_progress
 from app.data.splits import some
 from app.errors import DataError
 from models.backbones import whitening_kernel
@@ -145,6 +145,11 @@ def adapt_to_features(
     else:
         features = prepared[chosen]
     mean, variance = features.mean(axis=0), features.var(axis=0)
+    if np.sqrt(variance.max()) < _MIN_DEVIATION:
+        tell(
+            f"The features of the backbone hardly vary, by a standard deviation of at most "
+            f"{np.sqrt(variance.max()):.1g}, so that the head learns little. Give another backbone."
+        )
     # Features that hardly ever vary would be noise at the scale of the others.
     least = _LEAST_VARIANCE * variance.mean() or 1.0
     _set_statistics(layer, mean, np.maximum(variance, least), len(features))
