@@ -71,8 +71,13 @@ def read_inputs(
 
 def takes_files(manifest: Manifest) -> bool:
     """Return whether files can be read for a model: of rows, of texts or of images."""
+    return _takes_rows(manifest) or takes_images(manifest)
+
+
+def takes_images(manifest: Manifest) -> bool:
+    """Return whether a model takes images."""
     try:
-        return _takes_rows(manifest) or bool(image_shape(manifest))
+        return not _takes_rows(manifest) and bool(image_shape(manifest))
     except InputError:
         return False
 

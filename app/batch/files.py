@@ -13,11 +13,10 @@ from app.system.hidden_files import is_hidden
 from serving.array_files import ARCHIVE, ARRAY
 from serving.errors import InputError, first_few
 from serving.images import IMAGE_SUFFIXES, read_header
-from serving.inputs import image_shape
+from serving.inputs import image_shape, takes_images
 from serving.manifest import Manifest
 from serving.named_columns import TEXTS, takes_named_columns, takes_texts
 
-from .image_tables import takes_images
 
 PARQUET, CSV = ".parquet", (".csv", ".tsv")
 _TABLES = (*CSV, PARQUET)

@@ -12,7 +12,6 @@ from serving.errors import InputError, first_few
 from serving.images import IMAGE_SUFFIXES
 from serving.inputs import image_shape, read_model_image
 from serving.manifest import Manifest
-from serving.named_columns import takes_named_columns
 from serving.spreading import spread
 
 from .rows import Rows, row_ids
@@ -76,17 +75,6 @@ class ImageColumn:
         found = enumerate(spread(read, len(cells), self.threads))
         problems = {index: reason for index, reason in found if reason is not None}
         return NamedImages(Rows(ids, {self.manifest.inputs[0].name: images}), problems)
-
-
-def takes_images(manifest: Manifest) -> bool:
-    """Return whether a model takes images, so that its tables name them."""
-    if manifest.columns or manifest.string_columns or takes_named_columns(manifest):
-        return False
-    try:
-        image_shape(manifest)
-    except InputError:
-        return False
-    return True
 
 
 def trained_column(manifest: Manifest, names: Collection[str]) -> str | None:

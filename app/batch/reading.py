@@ -9,6 +9,7 @@ import numpy as np
 from serving.array_files import ARCHIVE, ARRAY
 from serving.cores import available_cores
 from serving.errors import InputError, describe_all
+from serving.inputs import takes_images
 from serving.manifest import Manifest
 from serving.named_columns import TEXTS
 from serving.parity import Inputs, as_inputs
@@ -16,7 +17,6 @@ from serving.parity import Inputs, as_inputs
 from .arrays import read_array, read_arrays, read_images
 from .csv_tables import read_csv_images, read_csv_table
 from .files import CSV, choose_files, is_image, kind_of, require_pyarrow
-from .image_tables import takes_images
 from .parts import plan_parts
 from .rows import Rows
 from .text_files import read_text_file
