@@ -17,7 +17,6 @@ from serving.inputs import image_shape, takes_images
 from serving.manifest import Manifest
 from serving.named_columns import TEXTS, takes_named_columns, takes_texts
 
-
 PARQUET, CSV = ".parquet", (".csv", ".tsv")
 _TABLES = (*CSV, PARQUET)
 
