@@ -1229,6 +1229,43 @@ def test_a_model_starts_from_one_of_another_function(code, tmp_path):
         quick(net(code, "build"), "iris", tmp_path, start_from=str(first.folder))
 
 
+def hidden_then(*layers):
+    return [keras.Input((4,)), keras.layers.Dense(6, activation="relu"), *layers]
+
+
+def relu_net():
+    return keras.Sequential([*hidden_then(), keras.layers.Dense(3)])
+
+
+def dropout_net():
+    dense = keras.layers.Dense(3, "linear", kernel_initializer="zeros", kernel_regularizer="l2")
+    return keras.Sequential([*hidden_then(keras.layers.Dropout(0.3)), dense])
+
+
+def rescaled_net():
+    return keras.Sequential([*hidden_then(keras.layers.Rescaling(2.0)), keras.layers.Dense(3)])
+
+
+def residual_net():
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(6, activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Add()([hidden, hidden])))
+
+
+def tanh_net():
+    layers = [keras.Input((4,)), keras.layers.Dense(6, activation="tanh"), keras.layers.Dense(3)]
+    return keras.Sequential(layers)
+
+
+def test_layers_without_weights_belong_to_the_architecture(tmp_path):
+    first = quick(relu_net, "iris", tmp_path)
+    begun = {"start_from": str(first.folder), "epochs": 1}
+    assert quick(dropout_net, "iris", tmp_path, **begun).is_finished
+    for other in (rescaled_net, residual_net, tanh_net):
+        with pytest.raises(ConfigError, match="same architecture. Received: .*other outputs in"):
+            quick(other, "iris", tmp_path / "none", **begun)
+
+
 def one_dense():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
 

@@ -224,11 +224,12 @@ def computed(
     for start in range(0, len(indices), size):
         tell_progress(start, len(indices), activity)
         inputs = dataset.model_inputs(indices[start : start + size])
-        yield np.asarray(preparation.predict_on_batch(_in_order(model, inputs)))
+        yield np.asarray(preparation.predict_on_batch(in_order(model, inputs)))
     tell_progress(len(indices), len(indices), activity)
 
 
-def _in_order(model: keras.Model, inputs: Any) -> Any:
+def in_order(model: keras.Model, inputs: Any) -> Any:
+    """Return inputs, see `Dataset.model_inputs`, as tensors in the order of a model's inputs."""
     if not isinstance(inputs, dict):
         return keras.ops.convert_to_tensor(inputs)
     return [keras.ops.convert_to_tensor(inputs[tensor.name]) for tensor in model.inputs]
