@@ -48,8 +48,9 @@ _CALLBACK_STATE: dict[type, tuple[str, ...]] = {
 class Checkpoint(keras.callbacks.Callback):
     """Collects the history and the weights to keep, and writes the checkpoint.
 
-    It writes after the first epoch, after the last, and in between at most once a second. It must
-    be the last of the callbacks, after the one that swaps averaged weights in.
+    It writes after the first epoch, after the last, and in between at most once a second. What it
+    has not written yet, `write_noted` writes. It must come after all callbacks that change weights
+    or stop the training, such as the one that swaps averaged weights in.
 
     Args:
         path: path of the file. If it exists, training continues from it. None writes no file.
@@ -87,6 +88,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._written = -math.inf
         self._others: dict[str, keras.callbacks.Callback] = {}
         self._at_end: list[np.ndarray] = []
+        self._noted: tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None = None
         self._read: dict[str, Any] | None = None
         if path is not None and path.exists():
             self._restore(_read_checkpoint(path))
@@ -132,8 +134,9 @@ class Checkpoint(keras.callbacks.Callback):
         is_whole = work_of(self.params, epoch, epoch + 1) == 1
         self.kept.add(self.model.get_weights(), losses, is_last, is_whole)
         is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
+        self._note()
         if is_due or is_last:
-            self._write()
+            self.write_noted()
 
     def note_end(self) -> None:
         """Take note of the weights before users' callbacks see the end of the training."""
@@ -146,12 +149,23 @@ class Checkpoint(keras.callbacks.Callback):
         weights = self.model.get_weights()
         if not all(map(np.array_equal, weights, self._at_end)):
             self.kept.weights = weights
-            self._write()
+            self._note()
+            self.write_noted()
 
-    def _write(self) -> None:
+    def write_noted(self) -> None:
+        """Write the file, unless it tells of the last complete epoch already.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        if self._noted is not None and self.path is not None:
+            _write_checkpoint(self.path, *self._noted)
+            self._noted, self._written = None, time.monotonic()
+
+    def _note(self) -> None:
+        """Take note of what the file holds: in the middle of an epoch, it is other weights."""
         if self.writes and self.path is not None:
-            _write_checkpoint(self.path, self._arrays(), self._state())
-            self._written = time.monotonic()
+            self._noted = self._arrays(), self._state()
 
     def _restore(self, read: dict[str, Any]) -> None:
         self._read = read
@@ -210,7 +224,7 @@ class Checkpoint(keras.callbacks.Callback):
     def _arrays(self) -> dict[str, list[np.ndarray]]:
         variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         arrays = {
-            name: [keras.ops.convert_to_numpy(variable) for variable in group]
+            name: [np.array(keras.ops.convert_to_numpy(variable)) for variable in group]
             for name, group in variables.items()
         }
         recent = [array for weights in self.kept.recent for array in weights]
@@ -230,7 +244,7 @@ class Checkpoint(keras.callbacks.Callback):
             "settings": self._settings,
             "pace": self._pace,
             "learning_rate": self._learning_rate(),
-            "history": self.history,
+            "history": [*self.history],
             "has_ended": self.has_ended,
             "compilation": asdict(self.compilation) if self.compilation else None,
             "best": self.kept.best,
