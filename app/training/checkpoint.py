@@ -4,16 +4,13 @@ It holds the variables of model and optimizer, including the states of random ge
 of the callbacks, the weights to keep and the history.
 """
 
-import contextlib
 import json
 import math
 import time
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -24,14 +21,14 @@ from app.data.reading_progress import tell
 from app.errors import RunError
 from app.system.atomic_files import atomic_path
 from app.system.signals import resume_command
-from serving.errors import cannot_read, cannot_write
+from serving.errors import cannot_write
 
 from .callbacks import Seconds
+from .checkpoint_state import check_epochs, read_state, readable
 from .compilation import Compilation
 from .kept_weights import KeptWeights
 from .progressive_resizing import first_of_size, work_of
 
-_STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
 _MAY_CHANGE = ("data", "figures", *PACE)
 # What the end of a run depends on: another value lets a run go on that has stopped early.
 _LIMITS = ("epochs", "patience")
@@ -259,28 +256,6 @@ def _best_of(callback: str) -> str:
     return f"best of {callback}"
 
 
-def trained_epochs(path: Path) -> int:
-    """Return the number of epochs of which a checkpoint tells.
-
-    Raises:
-        RunError: the file cannot be read.
-    """
-    return len(_read_state(path)["history"])
-
-
-def check_epochs(epochs: int, trained: int) -> None:
-    """Require that a run which goes on has at least as many epochs as it has trained.
-
-    Raises:
-        RunError: it has fewer.
-    """
-    if epochs < trained:
-        raise RunError(
-            "epochs must be at least the number of epochs that the run has trained. "
-            f"Received: epochs={epochs} for {trained} trained epochs."
-        )
-
-
 def _pace(config: RunConfig) -> dict[str, Any]:
     """Return the settings that say how long and how fast a run is trained."""
     settings = flat_config(config)
@@ -340,30 +315,8 @@ def _write_checkpoint(
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": [], "recent": []}
-    with _readable(path) as archive:
+    with readable(path) as archive:
         for name in archive.files:  # in the order in which they were written
             if name != "state":
                 groups.setdefault(name.rpartition("_")[0], []).append(archive[name])
-    return {**groups, "state": _read_state(path)}
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    with _readable(path) as archive:
-        state: dict[str, Any] = json.loads(archive["state"].tobytes())
-        if missing := _STATE - state.keys():
-            raise ValueError(f"a file of another version, without {', '.join(sorted(missing))}")
-        if not isinstance(state["callbacks"], dict):
-            raise ValueError("a file of another version")
-    return state
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[Any]:
-    """Yield the arrays of a checkpoint; what goes wrong is a `RunError`."""
-    try:
-        with path.open("rb") as file, np.load(file) as archive:
-            yield archive
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise RunError(
-            f"{cannot_read(path, error, 'a checkpoint')} Remove it to train from the start."
-        ) from None
+    return {**groups, "state": read_state(path)}
