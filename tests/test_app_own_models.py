@@ -39,6 +39,7 @@ from app.training.own_models import (
     build_with_head,
     builder_of,
     decide_head,
+    own_net,
     save_untrained,
 )
 from app.tuning.definition import make_definition
@@ -373,10 +374,33 @@ def test_a_reference_must_lead_somewhere(model, message, tmp_path):
 
 
 def test_a_file_with_a_mistake_is_named_with_its_line(tmp_path):
-    (tmp_path / "hornbill_mistaken.py").write_text("import keras\nkers.Model()\n")
+    (tmp_path / "hornbill_mistaken.py").write_text("import keras\nkers.Model()\ndef build(): ...\n")
     message = "hornbill_mistaken.py: NameError in line 2 of hornbill_mistaken.py"
     with pytest.raises(ConfigError, match=message):
         quick(f"{tmp_path}/hornbill_mistaken.py:build", "iris", tmp_path)
+
+
+def image_net(*shape):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(2)]
+    return lambda: keras.Sequential([keras.Input(shape), *layers])
+
+
+def test_a_model_of_colors_learns_from_gray_images(tmp_path):
+    gray = np.random.default_rng(0).integers(0, 256, (40, 6, 6), np.uint8)
+    run = quick(image_net(6, 6, 3), (gray, np.arange(40) % 2), tmp_path / "runs", epochs=1)
+    full = run.load_model()
+    assert full.inputs[0].shape == (None, 6, 6, 1)
+    one = gray[..., np.newaxis]
+    expected = keras.ops.softmax(own_net(full)([np.repeat(one, 3, axis=-1).astype("float32")]))
+    assert np.allclose(full(one)["probabilities"], expected, atol=1e-5)
+    bundle = export_run(run.folder, tmp_path / "dist", "gray", ExportOptions(int8="never"))
+    assert Predictor.load(bundle).manifest.inputs[0].shape[1:] == (6, 6, 1)
+
+
+def test_a_model_of_gray_images_says_what_to_do_about_colors(tmp_path):
+    colors = np.zeros((40, 6, 6, 3), np.uint8)
+    with pytest.raises(ConfigError, match="Turn the images to gray, or give it three channels."):
+        quick(image_net(6, 6), (colors, np.arange(40) % 2), tmp_path)
 
 
 def test_a_model_of_ones_own_needs_data(code, tmp_path):
