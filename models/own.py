@@ -227,10 +227,16 @@ def _in_form(name: str, tensor: Any, wanted: Any, given: Mapping[str, Any]) -> A
         tensor = keras.layers.Reshape(own, name="without_channel")(tensor)
     elif shape != own and (*shape, 1) == own:
         tensor = keras.layers.Reshape(own, name="channel")(tensor)
+    elif _is_gray(shape) and fits((*shape[:2], 3), own):
+        tensor = keras.layers.Concatenate(name="three_channels")([tensor] * 3)
     elif not fits(shape, own):
+        is_color = len(shape) == 3 and shape[2] == 3
+        takes_gray = any(fits(gray, own) for gray in (shape[:2], (*shape[:2], 1)))
+        fix = " Turn the images to gray, or give it three channels."
         raise OwnModelError(
             f"The model must take what the data holds: {_shown(given)}. "
             f"Received: a model with the input {wanted.dtype} {tuple(wanted.shape)}."
+            f"{fix if is_color and takes_gray else ''}"
         )
     is_text = "string" in (tensor.dtype, wanted.dtype)
     if is_text and tensor.dtype != wanted.dtype:
@@ -239,6 +245,10 @@ def _in_form(name: str, tensor: Any, wanted: Any, given: Mapping[str, Any]) -> A
             f"Received: a model with the input {name} of {wanted.dtype}."
         )
     return tensor if tensor.dtype == wanted.dtype else keras.ops.cast(tensor, wanted.dtype)
+
+
+def _is_gray(shape: Sequence[int]) -> bool:
+    return len(shape) == 3 and shape[2] == 1
 
 
 def _shown(tensors: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ def write_score(metric: str, value: float) -> str:
     is_end = min(abs(value), abs(1 - value)) < _ROUNDING
     while not is_end and round(value, decimals) in (0, 1):
         decimals += 1
-    return f"{value:,.{decimals}f}"
+    return f"{value:z,.{decimals}f}"
 
 
 def describe_scores(scores: dict[str, float]) -> str:

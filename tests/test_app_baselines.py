@@ -252,6 +252,8 @@ def test_values_below_their_mean_are_told_so():
         found = describe_shortfalls(data, np.arange(9), {"r2": -0.2}, {"constant": {"r2": mean}})
         text = f"R² {shown} is below always answering the mean of training, {mean:.3g}"
         assert found[0].startswith(text)
+    found = describe_shortfalls(data, np.arange(9), {"r2": -0.09909}, {"constant": {"r2": -1e-6}})
+    assert found == ["R² -0.099 is below always answering the mean of training, 0.000"]
 
 
 def test_average_precision_is_that_of_the_rarer_class():

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.config import make_config
 from app.config.run_config import config_toml
-from app.config.run_files import CONFIG, DATA, SPLITS
+from app.config.run_files import CHECKPOINT, CONFIG, DATA, METRICS, SPLITS
+from serving.bundle import KERAS_MODEL
 
 ROOT = Path(__file__).parent.parent
 # Runs commands one after the other in a process; the last line says what was imported.
@@ -99,6 +101,30 @@ MISTAKES = {
         ["train", "--resume", "begun", "--set", "batch_size=9"],
         "only epochs, patience, optimizer.learning_rate, figures can. Received: batch_size=9",
     ),
+    "a function that is not there": (
+        ["train", "code.py:biuld", "--data", "iris"],
+        "code.py:biuld'; there is no 'biuld'. Did you mean 'build'",
+    ),
+    "a callback that is not there": (
+        ["train", "softmax", "--set", "callbacks=code.py:Stpo"],
+        "there is no 'Stpo'. Did you mean 'Stop'",
+    ),
+    "a script without such data": (
+        ["train", "features", "--data", "code.py:rows", "--target", "kind"],
+        "there is no 'rows'",
+    ),
+    "no more epochs": (
+        ["train", "--resume", "done", "--set", "epochs=2"],
+        "only for more epochs than it has trained. Received: epochs=2 for 2 trained epochs.",
+    ),
+    "fewer epochs": (
+        ["train", "--resume", "stopped", "--set", "epochs=1"],
+        "at least the number of epochs that the run has trained. Received: epochs=1 for 2 trained",
+    ),
+    "no checkpoint": (
+        ["train", "--resume", "bare", "--set", "epochs=30"],
+        "A finished run needs its checkpoint.npz to go on. Received: bare, without one.",
+    ),
     "several processes": (
         ["train", "digits", "--data", "no.npz", "--coordinator", "here:1"],
         "--coordinator needs --processes",
@@ -133,6 +159,21 @@ MISTAKES = {
 }
 
 
+CODE = """
+import keras
+class Stop(keras.callbacks.Callback): ...
+if True:
+    def build(): ...
+"""
+
+
+def write_state(path):
+    """Write a checkpoint of two epochs, without weights."""
+    names = ("settings", "has_ended", "compilation", "best", "seconds")
+    state = {"history": [{"epoch": 1}, {"epoch": 2}], "callbacks": {}, **dict.fromkeys(names)}
+    np.savez(path, state=np.frombuffer(json.dumps(state).encode(), np.uint8))
+
+
 @pytest.fixture(scope="module")
 def mistakes(tmp_path_factory):
     """The lines on standard error for each of `MISTAKES`, the exit statuses, and the imports."""
@@ -140,11 +181,22 @@ def mistakes(tmp_path_factory):
     from pyarrow import parquet
 
     folder = tmp_path_factory.mktemp("mistakes")
-    for name in ("empty", "begun"):
-        (folder / name).mkdir()
-    for name in (SPLITS, DATA, CONFIG):
-        (folder / "begun" / name).write_text("")
-    (folder / "begun" / CONFIG).write_text(config_toml(make_config("softmax")))
+    (folder / "empty").mkdir()
+    begun, ended = (SPLITS, DATA, CONFIG), (METRICS, KERAS_MODEL)
+    runs = {
+        "begun": begun,
+        "stopped": (*begun, CHECKPOINT),
+        "done": (*begun, *ended, CHECKPOINT),
+        "bare": (*begun, *ended),
+    }
+    for run, files in runs.items():
+        (folder / run).mkdir()
+        for name in files:
+            (folder / run / name).write_text("")
+        (folder / run / CONFIG).write_text(config_toml(make_config("softmax")))
+        if CHECKPOINT in files:
+            write_state(folder / run / CHECKPOINT)
+    (folder / "code.py").write_text(CODE)
     (folder / "rows.csv").write_text("size,kind\n1,a\n2,b\n")
     (folder / "model.keras").write_bytes(b"")
     parquet.write_table(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from app.config import make_config
 from app.data.datasets import Dataset
+from app.reports.captions import captions_of_run
 from app.reports.column_figures import draw_dependence, draw_importance
 from app.reports.feature_projection import draw_projection
 from app.reports.plotting import short_names, write_ticks
@@ -138,6 +139,14 @@ def test_epochs_of_smaller_images_are_marked_on_the_learning_curves(tmp_path):
         draw_figures(tmp_path / folder, HISTORY, data, test, values, smaller_epochs=smaller)
         pictures.append(picture(tmp_path / folder / "learning_curves.png"))
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_only_the_caption_of_growing_images_speaks_of_smaller_ones():
+    plain, growing = (captions_of_run(grows) for grows in (False, True))
+    assert "smaller" not in plain["learning_curves"]
+    assert growing["learning_curves"].startswith(plain["learning_curves"])
+    assert "images were smaller (progressive_resizing)" in growing["learning_curves"]
+    assert list(plain) == list(growing)
 
 
 @given(st.lists(st.text("ab \n", min_size=1, max_size=40), unique=True), st.integers(12, 20))

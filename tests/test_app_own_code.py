@@ -9,6 +9,7 @@ import pytest
 from app.config import make_config
 from app.errors import ConfigError, OwnCodeError, RunError
 from app.runs import resume, train
+from app.system.user_code import check_reference
 
 
 def squared(targets, outputs, factor=1.0):
@@ -44,6 +45,29 @@ def test_metrics_with_the_same_name_have_columns_of_their_own(tmp_path):
     header, row, *_ = (run.folder / "history.csv").read_text().splitlines()
     values = dict(zip(header.split(","), row.split(","), strict=True))
     assert (float(values["lambda"]), float(values["lambda_2"])) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def found(): ...",
+        "from math import pi as found",
+        "for found in range(3): ...",
+        "try:\n    found, other = 1, 2\nexcept OSError: ...",
+        "class found:\n    inner = 1",
+        "from math import *",
+        "globals()['found'] = 1",
+        "exec('found = 1')",
+        "def __getattr__(name): ...",
+        "no code",
+    ],
+)
+def test_a_name_in_a_file_is_found_however_it_came_there(code, tmp_path):
+    (tmp_path / "code.py").write_text(code)
+    check_reference(f"{tmp_path}/code.py:found", "loss")
+    (tmp_path / "code.py").write_text("def fuond(): ...")
+    with pytest.raises(ConfigError, match="there is no 'found'. Did you mean 'fuond'"):
+        check_reference(f"{tmp_path}/code.py:found", "loss")
 
 
 class Ends(keras.callbacks.Callback):

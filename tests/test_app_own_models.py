@@ -454,10 +454,33 @@ def test_a_reference_must_lead_somewhere(model, message, tmp_path):
 
 
 def test_a_file_with_a_mistake_is_named_with_its_line(tmp_path):
-    (tmp_path / "hornbill_mistaken.py").write_text("import keras\nkers.Model()\n")
+    (tmp_path / "hornbill_mistaken.py").write_text("import keras\nkers.Model()\ndef build(): ...\n")
     message = "hornbill_mistaken.py: NameError in line 2 of hornbill_mistaken.py"
     with pytest.raises(ConfigError, match=message):
         quick(f"{tmp_path}/hornbill_mistaken.py:build", "iris", tmp_path)
+
+
+def image_net(*shape):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(2)]
+    return lambda: keras.Sequential([keras.Input(shape), *layers])
+
+
+def test_a_model_of_colors_learns_from_gray_images(tmp_path):
+    gray = np.random.default_rng(0).integers(0, 256, (40, 6, 6), np.uint8)
+    run = quick(image_net(6, 6, 3), (gray, np.arange(40) % 2), tmp_path / "runs", epochs=1)
+    full = run.load_model()
+    assert full.inputs[0].shape == (None, 6, 6, 1)
+    one = gray[..., np.newaxis]
+    expected = keras.ops.softmax(own_net(full)([np.repeat(one, 3, axis=-1).astype("float32")]))
+    assert np.allclose(full(one)["probabilities"], expected, atol=1e-5)
+    bundle = export_run(run.folder, tmp_path / "dist", "gray", ExportOptions(int8="never"))
+    assert Predictor.load(bundle).manifest.inputs[0].shape[1:] == (6, 6, 1)
+
+
+def test_a_model_of_gray_images_says_what_to_do_about_colors(tmp_path):
+    colors = np.zeros((40, 6, 6, 3), np.uint8)
+    with pytest.raises(ConfigError, match="Turn the images to gray, or give it three channels."):
+        quick(image_net(6, 6), (colors, np.arange(40) % 2), tmp_path)
 
 
 def test_a_model_of_ones_own_needs_data(code, tmp_path):
@@ -1429,6 +1452,43 @@ def test_a_model_starts_from_one_of_another_function(code, tmp_path):
     assert second.is_finished
     with pytest.raises(ConfigError, match="same architecture. Received: .*whose first other layer"):
         quick(net(code, "build"), "iris", tmp_path, start_from=str(first.folder))
+
+
+def hidden_then(*layers):
+    return [keras.Input((4,)), keras.layers.Dense(6, activation="relu"), *layers]
+
+
+def relu_net():
+    return keras.Sequential([*hidden_then(), keras.layers.Dense(3)])
+
+
+def dropout_net():
+    dense = keras.layers.Dense(3, "linear", kernel_initializer="zeros", kernel_regularizer="l2")
+    return keras.Sequential([*hidden_then(keras.layers.Dropout(0.3)), dense])
+
+
+def rescaled_net():
+    return keras.Sequential([*hidden_then(keras.layers.Rescaling(2.0)), keras.layers.Dense(3)])
+
+
+def residual_net():
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(6, activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Add()([hidden, hidden])))
+
+
+def tanh_net():
+    layers = [keras.Input((4,)), keras.layers.Dense(6, activation="tanh"), keras.layers.Dense(3)]
+    return keras.Sequential(layers)
+
+
+def test_layers_without_weights_belong_to_the_architecture(tmp_path):
+    first = quick(relu_net, "iris", tmp_path)
+    begun = {"start_from": str(first.folder), "epochs": 1}
+    assert quick(dropout_net, "iris", tmp_path, **begun).is_finished
+    for other in (rescaled_net, residual_net, tanh_net):
+        with pytest.raises(ConfigError, match="same architecture. Received: .*other outputs in"):
+            quick(other, "iris", tmp_path / "none", **begun)
 
 
 def one_dense():

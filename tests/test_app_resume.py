@@ -112,6 +112,24 @@ def test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run(
     assert not (folder / "figures").exists()  # the choice of the first call is kept
 
 
+def test_no_complete_epoch_is_repeated(uninterrupted, few_digits, tmp_path, monkeypatch):
+    class Begun(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            begun.append(epoch)
+            if len(begun) == 4:
+                interrupt()
+
+    begun = []
+    config = make_config("digits", MEMORY, data=few_digits)
+    monkeypatch.setattr("app.training.checkpoint._SECONDS_BETWEEN", 1000.0)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path, [Begun()], figures=False)
+    (folder,) = (tmp_path / "digits").iterdir()
+    run = resume(folder, [Begun()])
+    assert begun == [0, 1, 2, 3, 3]
+    assert run.metrics == uninterrupted.metrics
+
+
 @pytest.fixture(scope="module")
 def contended(tmp_path_factory):
     """A run that another thread trained, and the folders that could not be resumed meanwhile."""

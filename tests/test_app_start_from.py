@@ -186,6 +186,17 @@ def test_the_first_other_layer_is_named_with_both_shapes(digits, tmp_path):
         train(config, tmp_path)
 
 
+def test_another_activation_is_another_architecture(regression, tmp_path):
+    settings = {**STILL, "start_from": regression.folder, "target": "y"}
+    table = regression.config.data
+    config = make_config("features", {**settings, "activation": "tanh"}, data=table)
+    with pytest.raises(ConfigError, match="same architecture. Received: .*Their activations, lay"):
+        train(config, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    config = make_config("features", {**settings, "dropout": 0.3, "l2": 0.1}, data=table)
+    assert train(config, tmp_path).is_finished
+
+
 def test_another_number_of_classes_says_what_to_use_instead(digits, tmp_path):
     random = np.random.default_rng(0)
     images = {

@@ -393,11 +393,13 @@ def test_trials_that_fail_unforeseen_are_named_and_the_search_goes_on_if_they_di
     tuned = tune(definition_of({"trials": 4}), tmp_path, observer=observer)
     first, *_, last = tuned.search.rows
     assert [row.state for row in tuned.search.rows] == [*["failed"] * 3, "finished"]
+    assert [row.number for row in tuned.search.rows] == [1, 2, 3, 4]  # the best is found by it
+    assert tuned.search.best.number == 4
     assert (first.loss, last.reason) == (None, "")
     assert first.reason == r"KeyError: 'odd\n\x1bvalue'"
     assert "3 failed" in tuned.search.describe_states()
     assert first.reason.replace("'", "&#39;") in (tuned.folder / "report.html").read_text()
-    text = (tuned.folder / "tracebacks" / "trial-0.txt").read_text()
+    text = (tuned.folder / "tracebacks" / "trial-1.txt").read_text()
     assert text.startswith("Traceback")
     assert "on_epoch_end" in text
 
@@ -412,7 +414,7 @@ def test_a_search_whose_first_trials_all_fail_alike_ends_and_says_so(tmp_path):
         tune(definition_of({"trials": 9}), tmp_path, observer=observer)
     path = Path(re.search(r"The traceback is in (.*\.txt)\.", str(raised.value))[1])
     assert path.read_text().rstrip().endswith("there")
-    assert path.name == "trial-2.txt"
+    assert path.name == "trial-3.txt"
 
 
 def test_a_failed_trial_is_told_in_one_line_while_the_search_runs(begun, capfd):
@@ -421,7 +423,7 @@ def test_a_failed_trial_is_told_in_one_line_while_the_search_runs(begun, capfd):
     with terminal_observer().search(study, definition) as on_progress:
         work(location, on_progress=raising_once(KeyError("odd")))
         on_progress()
-    assert "trial 0 failed: KeyError: 'odd'\n" in capfd.readouterr().err
+    assert "trial 1 failed: KeyError: 'odd'\n" in capfd.readouterr().err
 
 
 def raising_once(error):

@@ -88,13 +88,13 @@ def test_a_trial_whose_callback_raises_has_failed(code, tmp_path, capsys):
     printed = capsys.readouterr()
     line = "A callback must not raise. Received: Even in epoch 1, RuntimeError in line"
     assert "2 (1 finished, 0 pruned, 0 lost, 1 failed)" in printed.out
-    assert f"failed:     trial 1, {line}" in printed.out
-    assert f"trial 1 failed: {line}" in printed.err
+    assert f"failed:     trial 2, {line}" in printed.out
+    assert f"trial 2 failed: {line}" in printed.err
     folder = folder_in(output)
     states = {row["trial"]: (row["state"], row["reason"][: len(line)]) for row in table_of(folder)}
-    assert states["1"] == ("failed", line)
+    assert states["2"] == ("failed", line)
     assert line in (folder / "report.html").read_text()
-    text = (folder / "tracebacks" / "trial-1.txt").read_text()
+    text = (folder / "tracebacks" / "trial-2.txt").read_text()
     assert 'raise RuntimeError("even")' in text
 
 

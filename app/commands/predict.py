@@ -153,10 +153,9 @@ def _check_files(files: list[Path], pattern: str | None, output: str) -> None:
 
 
 def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, list[str]]:
-    from app.batch.image_tables import takes_images
     from app.system.data_folders import find_data, where_looked
     from serving.errors import InputError
-    from serving.inputs import read_inputs
+    from serving.inputs import read_inputs, takes_images
 
     found = [find_data(str(file)) for file in files]
     by_jobs = (*_READ_BY_JOBS, ".csv") if takes_images(manifest) else _READ_BY_JOBS

@@ -44,6 +44,8 @@ TRAIN_EXAMPLES = examples(
     "hornbill train features --data photos.csv --image-column file --target kind",
     "hornbill train features --data diabetes --set head=linear",
     "hornbill train softmax --data pets --on-features dist/animals",
+    "hornbill train my_net.py:build --data photos",
+    "hornbill train my_net.py:build --data my_data.py:load",
     "hornbill train digits --config runs/digits/20260101-120000/config.toml",
     "hornbill train --resume runs/digits/20260101-120000",
     "hornbill train --resume runs/digits/20260101-120000 --set epochs=40",
@@ -98,7 +100,8 @@ def train(
             metavar="SOURCE",
             help="Data to train on: digits8x8, mnist, iris, wine, breast_cancer, diabetes, "
             "linnerud, or a path: .csv or .parquet (with --target), a folder of images with one "
-            "subfolder per class, .npz in the layout of keras.datasets.mnist, or Semeion's .data. "
+            "subfolder per class, .npz in the layout of keras.datasets.mnist, or Semeion's .data; "
+            "or a function of your own that returns data: file.py:function. "
             "Sources joined by + are used as one. Default: the family's default source.",
         ),
     ] = None,
@@ -198,7 +201,10 @@ def train(
             f"Received: {wrong}. Remove it; --set epochs=N trains for longer."
         )
     if resume is None and family is None and config is None and start_from is None:
-        raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
+        raise ConfigError(
+            "Missing argument 'FAMILY'. Give digits, softmax, features, or a model of your own, "
+            "FILE.py:FUNCTION."
+        )
     for option, model in (("--on-features", on_features), ("--start-from", start_from)):
         if model is None or model.is_dir() or (model.is_file() and model.suffix == ".keras"):
             continue
@@ -249,9 +255,9 @@ def _checked(request: Request) -> str:
         AppError: a setting is wrong, or data, a column or a run does not exist.
     """
     if request.resume is not None:
-        from app.config.going_on import config_to_go_on_with
+        from app.training.checkpoint_state import config_that_goes_on
 
-        config_to_go_on_with(Path(request.resume), changed_settings(request))
+        config_that_goes_on(Path(request.resume), changed_settings(request))
         return f"resuming {request.resume}"
     config = requested_config(request)
     check_data(config)

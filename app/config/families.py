@@ -11,6 +11,7 @@ from app.errors import ConfigError, DataError
 from app.system.user_code import (
     absolute_reference,
     bare_reference,
+    check_reference,
     has_module,
     is_reference,
     reference_to,
@@ -79,17 +80,21 @@ class Family:
         return bare_reference(self.name) if is_reference(self.name) else Path(self.name).name
 
     def check_file(self, data: Any) -> None:
-        """Require the file of a user's model, and data for it. Nothing is imported.
+        """Require the file and the name of a user's model, and data for it. Nothing is imported.
 
         Raises:
             ConfigError: there is none.
         """
         if not is_own_model(self.name):
             return
-        place = self.name.rpartition(":")[0] if is_reference(self.name) else self.name
-        if place.endswith((".py", MODEL_SUFFIX)):
-            if not Path(place).is_file():
-                raise ConfigError(f"The model must be in a file that exists. Received: {place}.")
+        place = self.name.rpartition(":")[0]
+        if not is_reference(self.name):
+            if not Path(self.name).is_file():
+                raise ConfigError(
+                    f"The model must be in a file that exists. Received: {self.name}."
+                )
+        elif place.endswith(".py"):
+            check_reference(self.name, "The model")
         elif not has_module(place):
             raise ConfigError(
                 f"The model must be in a module that can be imported. Received: {place}, which is "

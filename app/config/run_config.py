@@ -268,7 +268,10 @@ def combine_settings(
             f"The settings must be for the family {family!r}. Received: family={own_family!r}."
         )
     if own_family is None:
-        raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
+        raise ConfigError(
+            "Missing argument 'FAMILY'. Give digits, softmax, features, or a model of your own, "
+            "FILE.py:FUNCTION."
+        )
     own_data, own_seed = merged.pop("data", None), merged.pop("seed", 0)
     return make_config(
         own_family,

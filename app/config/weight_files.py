@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import ConfigError
-from app.system.user_code import is_reference
+from app.system.user_code import check_reference, is_reference
 from models.config.features import MODEL_SUFFIX, WEIGHTS_SUFFIX
 
 from .run_config import RunConfig, flat_config
@@ -24,7 +24,7 @@ def check_weight_files(config: RunConfig) -> None:
 
 
 def check_code_files(config: RunConfig) -> None:
-    """Require the Python files that a configuration names. They are not imported.
+    """Require the Python files that a configuration names, and the names. Nothing is imported.
 
     Raises:
         ConfigError: one does not exist.
@@ -34,6 +34,4 @@ def check_code_files(config: RunConfig) -> None:
     named |= {"metrics": training.metrics, "callbacks": training.callbacks}
     for key, references in named.items():
         for reference in filter(is_reference, references):
-            place = reference.rpartition(":")[0]
-            if place.endswith(".py") and not Path(place).is_file():
-                raise ConfigError(f"{key} must be in a file that exists. Received: {reference}.")
+            check_reference(reference, key)

@@ -24,6 +24,8 @@ from .resampling import PROPORTIONS, Resamples, difference_estimate, resample
 Scores = dict[str, dict[str, float]]
 # How much better the model is than a baseline by a metric.
 Lead = Callable[[str, str], Estimate]
+# What is closer to 0 is 0 but for rounding.
+_ROUNDING = 1e-5
 # Training rows times columns times classes of the linear model: some two seconds.
 _MAX_CELLS = 5_000_000
 _MIN_TRAIN = 1000
@@ -140,13 +142,14 @@ def describe_shortfalls(
 
 def _describe_shortfall(metric: str, score: float, rival: str, other: float) -> str:
     if score == other:
-        return f"{metric} {score:.3f} is no better than {rival}{other:.3f}"
-    # Neither may look like the other, nor like 0.
-    values = (score, other, 0.0) if score and other else (score, other)
+        return f"{metric} {score:z.3f} is no better than {rival}{other:z.3f}"
+    # Neither may look like the other, nor like 0 unless it is 0 but for rounding.
+    is_near_0 = min(abs(score), abs(other)) < _ROUNDING
+    values = (score, other) if is_near_0 else (score, other, 0.0)
     digits = next(
         (n for n in range(3, 6) if len({round(value, n) for value in values}) == len(values)), 6
     )
-    return f"{metric} {score:.{digits}f} is below {rival}{other:.{digits}f}"
+    return f"{metric} {score:z.{digits}f} is below {rival}{other:z.{digits}f}"
 
 
 def _describe_chance(lead: Estimate) -> str:

@@ -3,8 +3,7 @@
 # By the name of the figure's file, in the order of the page.
 CAPTIONS = {
     "learning_curves": "Loss and score after each epoch. If the validation loss rises while the "
-    "training loss falls, the model overfits. If both scores still rise at the end, train longer. "
-    "Where the background is gray, images were smaller (progressive_resizing), in both scores.",
+    "training loss falls, the model overfits. If both scores still rise at the end, train longer.",
     "augmented_images": "Some training images, and how training steps see them. A change that "
     "would give an image another target does harm: set augmentation.* lower.",
     "training_sizes": "Score by number of training samples. If the curves are still apart and "
@@ -33,3 +32,15 @@ CAPTIONS = {
     "features_projection": "Learned features of test samples on their first two principal "
     "components. Well separated colors show features that tell the targets apart.",
 }
+_OF_GROWING_IMAGES = (
+    "Where the background is gray, images were smaller (progressive_resizing), in both scores."
+)
+
+
+def captions_of_run(has_growing_images: bool) -> dict[str, str]:
+    """Return the captions of a run by the name of the figure's file."""
+    curves = CAPTIONS["learning_curves"]
+    return {
+        **CAPTIONS,
+        "learning_curves": f"{curves} {_OF_GROWING_IMAGES}" if has_growing_images else curves,
+    }

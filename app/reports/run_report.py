@@ -20,7 +20,7 @@ from serving.written_numbers import (
     write_score,
 )
 
-from .captions import CAPTIONS
+from .captions import captions_of_run
 from .class_lines import SHOWN_CLASSES, write_class_scores
 from .html import captioned_pictures, render
 from .run_summary import summarize
@@ -165,7 +165,10 @@ def write_report(
         neighbors=NEIGHBORS,
         score=SCORES[data["task"]],
         metric_name=metric_name,
-        pictures=captioned_pictures([folder / "figures"], CAPTIONS),
+        pictures=captioned_pictures(
+            [folder / "figures"],
+            captions_of_run(getattr(config.training, "progressive_resizing", False)),
+        ),
         changed=changed_settings(config, chosen),
         chosen=chosen,
         settings={**settings, "data": source},

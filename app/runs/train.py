@@ -23,7 +23,7 @@ from app.data.own_data import open_stream
 from app.data.pipelines import seed_everything
 from app.data.reading_progress import tell
 from app.data.sources import absolute_source, load_dataset
-from app.data.splits import Splits, split_dataset
+from app.data.splits import Splits, some, split_dataset
 from app.distributed.team import Team, alone
 from app.errors import ConfigError, DataError, OwnCodeError, RunError
 from app.evaluation.thresholds import check_rule
@@ -80,6 +80,8 @@ _NOT_FOR_STREAMS = {
     "repeat": "whose passes in an epoch are its own, of .repeat(2)",
     "validation_split": "which has validation samples of its own",
 }
+# Samples for which a new model must have the outputs of the one that it begins with.
+_COMPARED = 32
 
 
 @contextlib.contextmanager
@@ -411,7 +413,8 @@ def checked_model(
         )
     require_variation(dataset, splits.train)
     if config.start_from:
-        start_with(model, config.start_from)
+        sample = dataset.model_inputs(splits.train[some(len(splits.train), _COMPARED)])
+        start_with(model, config.start_from, sample)
     output = trained_output(model, sized.trained_layer, dataset.task)
     make_loss(config.training, dataset.task, output)
     extra_metrics(config.training, dataset.task, output)

@@ -4,12 +4,14 @@ A reference is `file.py:name` or `package.module:name`. An object that Python co
 reference too; another process finds it if its module can be imported.
 """
 
+import ast
 import importlib
 import importlib.util
 import re
 import secrets
 import sys
 import traceback
+from collections.abc import Iterable
 from importlib.machinery import PathFinder
 from pathlib import Path
 from textwrap import shorten
@@ -32,6 +34,8 @@ _GRAPH_ERROR = re.compile(r"(?:\(\d+\) [A-Z_]+: +)?(?P<text>\S[^\n]*?)\s*\[\[{{n
 # Names of nodes and operators in TensorFlow's graph, which a user has not given.
 _NAMES = re.compile(r"{{[^}]*}} *|\s*\[Op:\w*\](?: name:[^\n]*)?")
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
+# What may give names that are not written in a file.
+_DYNAMIC = ("exec", "globals", "locals", "setattr", "vars")
 _ROOT = Path(__file__).parents[2]
 # Objects that Python code has passed, by reference.
 _PASSED: dict[str, Any] = {}
@@ -126,12 +130,56 @@ def load_object(reference: str, what: str) -> Any:
     found = import_place(place, what)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ConfigError(
-                f"{what} must name something in {place}. Received: {reference!r}; there is no "
-                f"{part!r}.{suggest(part, [n for n in vars(found) if not n.startswith('_')])}"
-            )
+            raise _nothing_named(reference, what, part, vars(found))
         found = getattr(found, part)
     return found
+
+
+def check_reference(reference: str, what: str) -> None:
+    """Require the file of a reference, and the name in it. Nothing is imported.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place.endswith(_SUFFIX):
+        return
+    path, first = Path(place), name.partition(".")[0]
+    if not path.is_file():
+        raise ConfigError(f"{what} must be in a file that exists. Received: {reference}.")
+    names = _names_in(path)
+    if names and first not in names:
+        raise _nothing_named(reference, what, first, names)
+
+
+def _nothing_named(reference: str, what: str, part: str, names: Iterable[str]) -> ConfigError:
+    place = reference.rpartition(":")[0]
+    return ConfigError(
+        f"{what} must name something in {place}. Received: {reference!r}; there is no "
+        f"{part!r}.{suggest(part, [n for n in names if not n.startswith('_')])}"
+    )
+
+
+def _names_in(path: Path) -> set[str]:
+    """Return all names that a file gives to something; empty if only its import can tell."""
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()  # its import says what is wrong
+    names = set()
+    for node in nodes:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.ClassDef(name=name) | ast.ExceptHandler(name=str(name)):
+                names.add(name)
+            case ast.alias(name=name, asname=alias):
+                names.add(alias or name.partition(".")[0])
+            case ast.Name(id=name, ctx=ast.Store()) | ast.MatchAs(name=str(name)):
+                names.add(name)
+            case ast.Name(id=name) if name in _DYNAMIC:
+                return set()
+    return set() if {"*", "__getattr__"} & names else names
 
 
 def import_place(place: str, what: str) -> Any:

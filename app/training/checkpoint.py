@@ -4,16 +4,13 @@ It holds the variables of model and optimizer, including the states of random ge
 of the callbacks, the weights to keep and the history.
 """
 
-import contextlib
 import json
 import math
 import time
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -24,14 +21,14 @@ from app.data.reading_progress import tell
 from app.errors import RunError
 from app.system.atomic_files import atomic_path
 from app.system.signals import resume_command
-from serving.errors import cannot_read, cannot_write
+from serving.errors import cannot_write
 
 from .callbacks import Seconds
+from .checkpoint_state import check_epochs, read_state, readable
 from .compilation import Compilation
 from .kept_weights import KeptWeights
 from .progressive_resizing import first_of_size, work_of
 
-_STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
 _MAY_CHANGE = ("data", "figures", *PACE)
 # What the end of a run depends on: another value lets a run go on that has stopped early.
 _LIMITS = ("epochs", "patience")
@@ -48,8 +45,9 @@ _CALLBACK_STATE: dict[type, tuple[str, ...]] = {
 class Checkpoint(keras.callbacks.Callback):
     """Collects the history and the weights to keep, and writes the checkpoint.
 
-    It writes after the first epoch, after the last, and in between at most once a second. It must
-    be the last of the callbacks, after the one that swaps averaged weights in.
+    It writes after the first epoch, after the last, and in between at most once a second. What it
+    has not written yet, `write_noted` writes. It must come after all callbacks that change weights
+    or stop the training, such as the one that swaps averaged weights in.
 
     Args:
         path: path of the file. If it exists, training continues from it. None writes no file.
@@ -87,6 +85,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._written = -math.inf
         self._others: dict[str, keras.callbacks.Callback] = {}
         self._at_end: list[np.ndarray] = []
+        self._noted: tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None = None
         self._read: dict[str, Any] | None = None
         if path is not None and path.exists():
             self._restore(_read_checkpoint(path))
@@ -132,8 +131,9 @@ class Checkpoint(keras.callbacks.Callback):
         is_whole = work_of(self.params, epoch, epoch + 1) == 1
         self.kept.add(self.model.get_weights(), losses, is_last, is_whole)
         is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
+        self._note()
         if is_due or is_last:
-            self._write()
+            self.write_noted()
 
     def note_end(self) -> None:
         """Take note of the weights before users' callbacks see the end of the training."""
@@ -146,12 +146,23 @@ class Checkpoint(keras.callbacks.Callback):
         weights = self.model.get_weights()
         if not all(map(np.array_equal, weights, self._at_end)):
             self.kept.weights = weights
-            self._write()
+            self._note()
+            self.write_noted()
 
-    def _write(self) -> None:
+    def write_noted(self) -> None:
+        """Write the file, unless it tells of the last complete epoch already.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        if self._noted is not None and self.path is not None:
+            _write_checkpoint(self.path, *self._noted)
+            self._noted, self._written = None, time.monotonic()
+
+    def _note(self) -> None:
+        """Take note of what the file holds: in the middle of an epoch, it is other weights."""
         if self.writes and self.path is not None:
-            _write_checkpoint(self.path, self._arrays(), self._state())
-            self._written = time.monotonic()
+            self._noted = self._arrays(), self._state()
 
     def _restore(self, read: dict[str, Any]) -> None:
         self._read = read
@@ -210,7 +221,7 @@ class Checkpoint(keras.callbacks.Callback):
     def _arrays(self) -> dict[str, list[np.ndarray]]:
         variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         arrays = {
-            name: [keras.ops.convert_to_numpy(variable) for variable in group]
+            name: [np.array(keras.ops.convert_to_numpy(variable)) for variable in group]
             for name, group in variables.items()
         }
         recent = [array for weights in self.kept.recent for array in weights]
@@ -230,7 +241,7 @@ class Checkpoint(keras.callbacks.Callback):
             "settings": self._settings,
             "pace": self._pace,
             "learning_rate": self._learning_rate(),
-            "history": self.history,
+            "history": [*self.history],
             "has_ended": self.has_ended,
             "compilation": asdict(self.compilation) if self.compilation else None,
             "best": self.kept.best,
@@ -243,28 +254,6 @@ class Checkpoint(keras.callbacks.Callback):
 def _best_of(callback: str) -> str:
     """Return the name of the weights that a callback restores at the end."""
     return f"best of {callback}"
-
-
-def trained_epochs(path: Path) -> int:
-    """Return the number of epochs of which a checkpoint tells.
-
-    Raises:
-        RunError: the file cannot be read.
-    """
-    return len(_read_state(path)["history"])
-
-
-def check_epochs(epochs: int, trained: int) -> None:
-    """Require that a run which goes on has at least as many epochs as it has trained.
-
-    Raises:
-        RunError: it has fewer.
-    """
-    if epochs < trained:
-        raise RunError(
-            "epochs must be at least the number of epochs that the run has trained. "
-            f"Received: epochs={epochs} for {trained} trained epochs."
-        )
 
 
 def _pace(config: RunConfig) -> dict[str, Any]:
@@ -326,30 +315,8 @@ def _write_checkpoint(
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": [], "recent": []}
-    with _readable(path) as archive:
+    with readable(path) as archive:
         for name in archive.files:  # in the order in which they were written
             if name != "state":
                 groups.setdefault(name.rpartition("_")[0], []).append(archive[name])
-    return {**groups, "state": _read_state(path)}
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    with _readable(path) as archive:
-        state: dict[str, Any] = json.loads(archive["state"].tobytes())
-        if missing := _STATE - state.keys():
-            raise ValueError(f"a file of another version, without {', '.join(sorted(missing))}")
-        if not isinstance(state["callbacks"], dict):
-            raise ValueError("a file of another version")
-    return state
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[Any]:
-    """Yield the arrays of a checkpoint; what goes wrong is a `RunError`."""
-    try:
-        with path.open("rb") as file, np.load(file) as archive:
-            yield archive
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise RunError(
-            f"{cannot_read(path, error, 'a checkpoint')} Remove it to train from the start."
-        ) from None
+    return {**groups, "state": read_state(path)}

@@ -14,6 +14,7 @@ from app.data.reading_progress import tell
 from app.data.splits import Splits
 from app.distributed.team import Team
 from app.system.keras_defaults import keras_defaults
+from app.system.signals import defer_signals
 from models.errors import OwnModelError
 from serving.errors import counted
 
@@ -137,7 +138,11 @@ def _train(job: Job, saver: Checkpoint, compilation: Compilation, callbacks: Cal
     trained = job.compile(full, compilation)
     epochs = range(len(saver.history), 0 if saver.has_ended else job.config.training.epochs)
     if epochs:
-        _run_epochs(job, full, trained, epochs, saver, callbacks)
+        try:
+            _run_epochs(job, full, trained, epochs, saver, callbacks)
+        finally:  # whatever stops it, no complete epoch is lost
+            with defer_signals():
+                saver.write_noted()
     trained.set_weights(saver.kept.weights)
     if full is not job.model:
         job.model.set_weights(full.get_weights())
@@ -170,7 +175,7 @@ def _run_epochs(
     others = [callback for callback in callbacks if not is_ours(callback)]
     shown = (own_net(full) if job.is_own else None) or full
     if others:
-        every.insert(-1, FollowStop(shown))  # the checkpoint stays last
+        every.insert(every.index(saver), FollowStop(shown))
         every.insert(0, keras.callbacks.LambdaCallback(on_train_end=lambda _: saver.note_end()))
     with naming_lost_files(job.arrays[0]), shown_to(others, shown, trained):
         trained.fit(
@@ -199,9 +204,10 @@ def _callbacks(
     saver: Checkpoint,
     callbacks: Callbacks,
 ) -> list[keras.callbacks.Callback]:
-    """Return all callbacks in the order in which they must run: the checkpoint comes last.
+    """Return all callbacks in the order in which they must run.
 
-    Those of users come before those that write down what they add to the logs.
+    Those of users come before those that write down what they add to the logs. The checkpoint comes
+    before those that tell of an epoch: what was told is kept.
     """
     training = job.config.training
     others = [callback for callback in callbacks if not is_ours(callback)]
@@ -227,8 +233,8 @@ def _callbacks(
         *saver.remember(changing),
         *others,
         *([NumericLogs()] if others else []),
-        *(callback for callback in callbacks if is_ours(callback)),
         saver,
+        *(callback for callback in callbacks if is_ours(callback)),
     ]
 
 

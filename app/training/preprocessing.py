@@ -238,11 +238,12 @@ def batches_of(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Ite
     activity = f"preparing {dataset.kind}"
     for start in range(0, len(indices), size):
         tell_progress(start, len(indices), activity)
-        yield _in_order(model, dataset.model_inputs(indices[start : start + size]))
+        yield in_order(model, dataset.model_inputs(indices[start : start + size]))
     tell_progress(len(indices), len(indices), activity)
 
 
-def _in_order(model: keras.Model, inputs: Any) -> Any:
+def in_order(model: keras.Model, inputs: Any) -> Any:
+    """Return inputs, see `Dataset.model_inputs`, as tensors in the order of a model's inputs."""
     if not isinstance(inputs, dict):
         return keras.ops.convert_to_tensor(inputs)
     return [keras.ops.convert_to_tensor(inputs[tensor.name]) for tensor in model.inputs]

@@ -18,9 +18,13 @@ from models.heads import HEAD_LAYERS
 from models.rows import FillMissing
 from serving.errors import one_line
 
+from .preprocessing import in_order
+
 # Layers that have an element for each target.
 _OF_TARGETS = (*HEAD_LAYERS, "values", "clipped_values")
 _MAX_LABELS = 5
+# Outputs of equal models differ by less, relative to the largest one.
+_ROUNDING = 0.01
 # Axes of a batch of images with channels.
 _IMAGE_AXES = 4
 
@@ -52,7 +56,7 @@ def start_image_size(path: str) -> tuple[int, ...]:
     return tuple(shapes[0][1:3])
 
 
-def start_with(model: keras.Model, path: str) -> None:
+def start_with(model: keras.Model, path: str, sample: Any = None) -> None:
     """Set all weights of a model to those of a `.keras` file.
 
     The statistics by which inputs and targets are scaled are weights too: those of `path` stay,
@@ -62,6 +66,8 @@ def start_with(model: keras.Model, path: str) -> None:
     Args:
         model: the model; its statistics may be adapted to the data.
         path: path of the file.
+        sample: inputs of some samples, see `Dataset.model_inputs`, for which both must have the
+            same outputs once their weights are the same; None does not compare them.
 
     Raises:
         ConfigError: the file cannot be loaded, or its architecture is another one.
@@ -69,14 +75,20 @@ def start_with(model: keras.Model, path: str) -> None:
     start = load_start(path)
     _check_channels(model, start, path)
     _check_architecture(model, start, path)
+    ranges = [
+        (layer, layer.get_weights())
+        for layer in layers_with_weights(model)
+        if layer.name == "clipped_values"
+    ]
     for layer, other in zip(layers_with_weights(model), layers_with_weights(start), strict=True):
-        weights = other.get_weights()
-        if layer.name == "clipped_values":
-            (lowest, highest), (low, high) = layer.get_weights(), weights
-            weights = [np.minimum(lowest, low), np.maximum(highest, high)]
-        layer.set_weights(weights)
+        layer.set_weights(other.get_weights())
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
+    if sample is not None:
+        _check_outputs(model, start, sample, path)
+    for layer, (lowest, highest) in ranges:
+        low, high = layer.get_weights()
+        layer.set_weights([np.minimum(lowest, low), np.maximum(highest, high)])
 
 
 def tell_start(path: str, dataset: Dataset) -> None:
@@ -126,6 +138,40 @@ def _check_architecture(model: keras.Model, start: keras.Model, path: str) -> No
         "start_from must be a model of the same architecture. "
         f"Received: {path}, whose first other layer is {_named(other)} instead of {_named(own)}."
     )
+
+
+def _check_outputs(model: keras.Model, start: keras.Model, sample: Any, path: str) -> None:
+    """Require that models with the same weights have the same outputs.
+
+    Layers without weights, activations and connections are compared by what they do: settings that
+    only count in training, such as dropout, l2 and initializers, may differ.
+    """
+    if {tensor.name: tensor.shape for tensor in model.inputs} != {
+        tensor.name: tensor.shape for tensor in start.inputs
+    }:
+        return  # such as images of another size
+    own, other = _outputs(model, sample), _outputs(start, sample)
+    for name in own.keys() & other.keys():
+        if not _is_close(own[name], other[name]):
+            raise ConfigError(
+                f"start_from must be a model of the same architecture. Received: {path}, whose "
+                "weights give other outputs in the new model. Their activations, layers without "
+                "weights or connections differ; make these the same."
+            )
+
+
+def _outputs(model: keras.Model, sample: Any) -> dict[str, np.ndarray]:
+    # Inputs of a dict are given in their order.
+    listed = keras.Model(model.inputs, model.output)
+    found = listed(in_order(model, sample), training=False)
+    named = found if isinstance(found, dict) else {"output": found}
+    return {name: keras.ops.convert_to_numpy(value) for name, value in named.items()}
+
+
+def _is_close(own: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether outputs are the same, but for the rounding of 16-bit numbers."""
+    bound = _ROUNDING * np.abs(other).max(initial=0.0)
+    return own.shape == other.shape and bool(np.allclose(own, other, 0, bound, equal_nan=True))
 
 
 def _described(model: keras.Model) -> Iterator[tuple[str, Any]]:

@@ -30,6 +30,11 @@ _MAX_LINE, _MAX_TRACEBACK = 300, 20_000  # characters; databases limit the lengt
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
+def number_of(trial: FrozenTrial) -> int:
+    """Return the number of a trial for people, who count from 1 on, rather than from 0."""
+    return trial.number + 1
+
+
 def is_failure(error: Exception) -> bool:
     """Return whether an error that ends a trial says nothing about the trial's values.
 
@@ -89,4 +94,4 @@ def failed_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def _traceback_file(folder: Path, trial: FrozenTrial) -> Path:
-    return folder / TRACEBACKS / f"trial-{trial.number}.txt"
+    return folder / TRACEBACKS / f"trial-{number_of(trial)}.txt"

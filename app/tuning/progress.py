@@ -13,7 +13,7 @@ from app.training.progress_bar import TrainingProgress
 from app.training.progress_log import TrainingLog
 
 from .definition import Definition
-from .failures import FAILURE, failed_trials
+from .failures import FAILURE, failed_trials, number_of
 from .search import Observer
 from .trial_loop import OnProgress
 
@@ -69,7 +69,7 @@ def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProg
             bar.update(task, completed=ended, best=best)
             failed = failed_trials(study)
             for trial in failed[named:]:
-                line = f"trial {trial.number} failed: {trial.user_attrs[FAILURE]}"
+                line = f"trial {number_of(trial)} failed: {trial.user_attrs[FAILURE]}"
                 bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
             named = len(failed)
             if ended > told and not bar.console.is_terminal:  # a bar cannot be drawn into a log

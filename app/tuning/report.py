@@ -14,6 +14,7 @@ from app.system.atomic_files import atomic_write
 from serving.written_numbers import metric_name, write_score
 
 from .definition import Definition
+from .failures import number_of
 from .figures import draw_search
 from .learning_curve_advice import Diagnosis, diagnose_epochs, diagnose_sizes
 from .results import Row, SearchResult, format_setting, sorted_rows, write_table
@@ -61,7 +62,7 @@ def draw_trials(
         result: trials and the best one.
         task: `multiclass`, `multilabel` or `regression`.
     """
-    drawn = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
+    drawn = {number_of(trial): trial.params for trial in study.get_trials(deepcopy=False)}
     metric = metric_in_place_of_loss([field.key for field in definition.space], task)
     reported = f"one minus validation {metric_name(metric)}" if metric else "validation loss"
     space = dimensions(definition.space)

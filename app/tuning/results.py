@@ -13,7 +13,7 @@ from app.errors import TuningError
 from serving.errors import counted
 
 from .definition import Definition
-from .failures import FAILURE
+from .failures import FAILURE, number_of
 from .importance import Importance, measure_importance, trials_needed
 from .search_space import dimensions, read_settings
 from .trial_loop import SURPLUS
@@ -31,7 +31,7 @@ class Row:
     """A trial.
 
     Attributes:
-        number: number of the trial, from 0.
+        number: number of the trial, from 1 on, see `app.tuning.failures.number_of`.
         state: `finished`, `pruned`, `failed` (by own code or an exception that nobody foresaw),
             `lost` (its worker ended) or `running`.
         settings: value of each searched setting.
@@ -103,7 +103,8 @@ def read_search_result(study: optuna.Study, definition: Definition) -> SearchRes
         reasons = [row.reason for row in rows if row.reason] or ["no trial was started"]
         raise TuningError(f"No trial of the search finished. The last reason: {reasons[-1]}")
     best = min(done, key=lambda row: (row.loss, row.number))
-    config = definition.configure(study.get_trials(deepcopy=False)[best.number].params)
+    chosen = next(t for t in study.get_trials(deepcopy=False) if number_of(t) == best.number)
+    config = definition.configure(chosen.params)
     if withheld := describe_lack(len(done), len(names)):
         return SearchResult(rows, best, config, {}, withheld)
     return SearchResult(rows, best, config, measure_importance(study, definition.base.seed))
@@ -158,7 +159,7 @@ def _row(trial: FrozenTrial, definition: Definition) -> Row:
     is_done = trial.state == TrialState.COMPLETE
     default = "its worker ended" if trial.state == TrialState.FAIL else ""
     return Row(
-        number=trial.number,
+        number=number_of(trial),
         state="failed" if FAILURE in attributes else _STATES[trial.state],
         settings=read_settings(definition.space, trial.params),
         loss=trial.value if is_done else None,
