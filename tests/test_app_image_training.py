@@ -107,6 +107,16 @@ def test_gray_images_are_not_mirrored():
     assert not config.training.augmentation.flip
 
 
+@pytest.mark.parametrize(
+    ("head", "is_mirrored"), [("softmax", True), ("sigmoid", True), ("linear", False)]
+)
+def test_images_with_values_are_not_mirrored_unless_that_is_set(head, is_mirrored):
+    for given, expected in (({}, is_mirrored), ({"augmentation.flip": True}, True)):
+        config = make_config("features", {"head": head, **given})
+        flip = choose_defaults(config, 100, (32, 32, 3)).training.augmentation.flip
+        assert flip == expected
+
+
 @pytest.mark.parametrize("key", ["width", "backbone", "augmentation.shift"])
 def test_settings_of_images_are_refused_for_rows(key, tmp_path):
     value = {"width": 8, "backbone": "mlp", "augmentation.shift": 0.1}[key]

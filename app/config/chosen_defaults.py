@@ -251,8 +251,9 @@ def image_defaults(
         "epochs": epochs,
         "progressive_resizing": grows,
         "batch_size": _for_samples(BATCH_SIZES, samples),
-        # Gray images are often of writing, which nobody reads in a mirror.
-        "augmentation.flip": is_color,
+        # Gray images are often of writing, which nobody reads in a mirror, and values such as
+        # positions and angles change in it.
+        "augmentation.flip": is_color and model.head != "linear",
         "augmentation.shift": 0.0625,
         "optimizer.name": "adamw",
         "optimizer.weight_decay": 0.05,
