@@ -40,11 +40,18 @@ def read_run_to_train(folder: Path, settings: Mapping[str, Any]) -> Run:
         _check_goes_on(run, config)
     elif (folder / CHECKPOINT).is_file():
         check_epochs(config.training.epochs, trained_epochs(folder / CHECKPOINT))
-    changed = {
-        key for key, value in flat_config(config).items() if value != flat_config(run.config)[key]
+    settings, chosen = flat_config(config), set(run.data.get("chosen", ()))
+    overridden = {
+        key: value
+        for key, value in flat_config(run.config).items()
+        if key in chosen and value != settings[key]
     }
-    chosen = [key for key in run.data.get("chosen", ()) if key not in changed]
-    return replace(run, config=config, data={**run.data, "chosen": chosen}, metrics={})
+    data = {
+        **run.data,
+        "chosen": sorted(chosen - overridden.keys()),
+        "overridden": {**run.data.get("overridden", {}), **overridden},
+    }
+    return replace(run, config=config, data=data, metrics={})
 
 
 def write_settings(run: Run) -> None:
