@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -16,6 +17,7 @@ from app.data.datasets import Dataset
 from app.reports.captions import captions_of_run
 from app.reports.column_figures import draw_dependence, draw_importance
 from app.reports.feature_projection import draw_projection
+from app.reports.mistake_figures import draw_mistakes
 from app.reports.plotting import short_names, write_ticks
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
@@ -82,12 +84,17 @@ RANKED = {"roc", "precision_recall"}
         (dataset(labels=("no", "yes")), CLASSES | RANKED),
         (dataset(images=True), CLASSES | {"mistakes"}),
         (dataset("multilabel"), COMMON | RANKED),
+        (dataset("multilabel", images=True), COMMON | RANKED | {"mistakes"}),
         (dataset("multilabel", tuple(map(str, range(14)))), COMMON | RANKED),
         (dataset("regression"), COMMON | {"predicted_and_true"}),
         (dataset("regression", ("one",)), COMMON | {"predicted_and_true"}),
+        (dataset("regression", images=True), COMMON | {"predicted_and_true", "mistakes"}),
         (dataset(labels=tuple(f"class {n}" for n in range(40)), samples=200), CLASSES),
     ],
-    ids=["classes", "two", "images", "labels", "14 labels", "values", "one value", "40 classes"],
+    ids=[
+        *("classes", "two", "images", "labels", "labels of images", "14 labels", "values"),
+        *("one value", "values of images", "40 classes"),
+    ],
 )
 def test_the_figures_suit_the_task(data, expected, tmp_path):
     assert drawn(tmp_path, data) == expected
@@ -98,11 +105,38 @@ def test_figures_accept_unusual_names(kind, tmp_path):
     assert "learning_curves" in drawn(tmp_path, dataset(kind, ODD))
 
 
-def test_without_mistakes_no_sheet_of_mistakes_is_drawn(tmp_path):
-    data = dataset(images=True)
-    test = np.arange(30)
-    sure = np.eye(3, dtype="float32")[data.targets[test]]
-    assert drawn(tmp_path, data, predictions=sure) == CLASSES
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression"])
+def test_without_mistakes_no_sheet_of_mistakes_is_drawn(kind, tmp_path):
+    data = dataset(kind, images=True)
+    targets = data.targets[np.arange(30)]
+    exact = np.eye(3, dtype="float32")[targets] if kind == "multiclass" else targets
+    assert "mistakes" not in drawn(tmp_path, data, predictions=exact)
+
+
+def captions(data, predictions, thresholds, path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Axes, "text", lambda *arguments, **_: shown.append(arguments[3]))
+    draw_mistakes(data, np.arange(len(predictions)), predictions, thresholds, path)
+    return shown
+
+
+def test_the_sheet_of_mistakes_begins_with_the_worst(tmp_path, monkeypatch):
+    path = tmp_path / "mistakes.png"
+    labels = dataclasses.replace(
+        dataset("multilabel", ("red", "ball"), images=True), targets=np.eye(2)
+    )
+    sure = np.array([[0.9, 0.6], [0.3, 0.2]])
+    found = captions(labels, sure, None, path, monkeypatch)
+    assert found == ["ball:\nyes → no 0.80", "ball:\nno → yes 0.60"]
+    found = captions(labels, sure, (0.5, 0.1), path, monkeypatch)
+    assert found == ["ball:\nno → yes 0.60"]
+    values = dataclasses.replace(
+        dataset("regression", ("meters", "tons"), images=True),
+        targets=np.array([[1000.0, 0.1], [3000.0, 0.3], [2000.0, 0.2]]),
+    )
+    predicted = values.targets + np.array([[100, 0], [0, 0.3], [0, 0]])
+    found = captions(values, predicted, None, path, monkeypatch)
+    assert found == ["tons:\n0.3 → 0.6", "meters:\n1,000 → 1,100"]
 
 
 def test_a_single_epoch_is_drawn(tmp_path):

@@ -11,6 +11,7 @@ from app.config.run_files import CHECKPOINT, METRICS, NEW_RESULTS, NEXT_CONFIG
 from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, RunError
 from app.runs import read_run, resume, train
+from app.runs.going_on import read_run_to_train
 from app.runs.run_folder import publish_results, read_environment
 from app.system.signals import Interrupted
 from app.training import checkpoint
@@ -69,6 +70,14 @@ def test_a_finished_run_goes_on_like_one_that_was_planned_longer(short, copy, tm
     assert str(run.folder) in (run.folder / "report.html").read_text()
     assert not (run.folder / NEXT_CONFIG).exists()
     assert not (run.folder / NEW_RESULTS).exists()
+
+
+def test_a_setting_that_was_chosen_from_the_data_is_changed_when_a_run_goes_on(short, copy):
+    folder = copy(short)
+    data = json.loads((folder / "data.json").read_text())
+    (folder / "data.json").write_text(json.dumps(data | {"chosen": ["epochs", "width"]}))
+    found = read_run_to_train(folder, {"epochs": 4}).data
+    assert (found["chosen"], found["overridden"]) == (["width"], {"epochs": 2})
 
 
 # In short: test_a_finished_run_goes_on_like_one_that_was_planned_longer, with a constant rate.

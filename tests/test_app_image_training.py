@@ -81,8 +81,23 @@ def test_what_is_chosen_from_the_data_is_recorded(shapes):
     report = (shapes.folder / "report.html").read_text()
     changed, _, rest = report.partition("settings chosen from the data")
     assert "<code>epochs</code>" in changed
+    assert '<td><code>10</code></td><td class="soft"><code>100</code></td>' in changed
     assert "<code>batch_size</code>" not in changed
     assert "<code>batch_size</code>" in rest
+
+
+def test_what_would_have_been_chosen_is_recorded_beside_what_is_given():
+    given = {"epochs": 4, "augmentation.flip": False, "batch_size": 32, "image_size": 48}
+    config = choose_defaults(make_config("features", given), 216, (48, 48, 3))
+    assert config.overridden == {"epochs": 100, "augmentation.flip": True}
+    assert "batch_size" in config.chosen  # it would have been the same
+    assert "image_size" not in config.chosen
+
+
+def test_a_run_says_the_size_of_its_images(shapes, run):
+    status, output, _ = run("train", "--resume", shapes.folder)
+    assert status == 0
+    assert "data:   120 samples of 3 classes, images of 32x32 pixels, 28 to" in output
 
 
 @pytest.mark.parametrize("freeze", ["freeze=3", 'freeze="3"'])
@@ -105,6 +120,16 @@ def test_epochs_and_batches_follow_from_the_number_of_images(samples, epochs, ba
 def test_gray_images_are_not_mirrored():
     config = choose_defaults(make_config("features"), 100, (32, 32, 1))
     assert not config.training.augmentation.flip
+
+
+@pytest.mark.parametrize(
+    ("head", "is_mirrored"), [("softmax", True), ("sigmoid", True), ("linear", False)]
+)
+def test_images_with_values_are_not_mirrored_unless_that_is_set(head, is_mirrored):
+    for given, expected in (({}, is_mirrored), ({"augmentation.flip": True}, True)):
+        config = make_config("features", {"head": head, **given})
+        flip = choose_defaults(config, 100, (32, 32, 3)).training.augmentation.flip
+        assert flip == expected
 
 
 @pytest.mark.parametrize("key", ["width", "backbone", "augmentation.shift"])

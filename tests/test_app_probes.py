@@ -64,6 +64,13 @@ def test_values_have_an_r2_and_no_recall():
     assert found.nearest_neighbors < 0.8  # it knows directions, not lengths
 
 
+def test_the_penalty_of_the_linear_probe_suits_the_samples():
+    features = noise(300, 100)
+    values = features @ noise(100, 2, seed=1) * [1, 1e6]
+    assert probe("regression", features, values).linear > 0.95
+    assert probe("regression", features, noise(300, 1, seed=2)).linear > -0.2
+
+
 def test_dead_features_and_a_single_training_image_can_be_probed():
     features, targets = np.zeros((3, 4), "float32"), np.array([0, 1, 1])
     found = probe_features("multiclass", (features[:1], targets[:1]), (features, targets))

@@ -344,7 +344,7 @@ def _print_run(run: Any, is_written: bool) -> None:
     from app.runs.run_folder import describe_data, read_environment, read_evaluation
     from serving.written_numbers import describe_scores
 
-    typer.echo(f"data:   {printable(describe_data(run.data))}")
+    typer.echo(f"data:   {printable(describe_data(run.data, run.config.reading.image_size))}")
     for column in run.data.get("left_out", ()):  # runs of earlier versions do not say
         typer.echo(printable(str(LeftOut(**column))))
     if is_written:

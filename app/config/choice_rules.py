@@ -51,7 +51,7 @@ CHOICE_RULES = {
     "that of labels",
     "optimizer.beta_2": "rows of values: 0.95",
     "optimizer.warmup": "rows 0.05, images 0.2",
-    "augmentation.flip": "true for images in color",
+    "augmentation.flip": "true for classes and labels of images in color",
     "augmentation.shift": "images: 0.0625",
     "augmentation.erase": "images with backbone=residual: 0.25",
     "augmentation.randaugment": "images with backbone=residual: "

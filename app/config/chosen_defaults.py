@@ -87,11 +87,15 @@ def choose_defaults(
         defaults = image_defaults(config, samples, shape, labels)
     else:
         defaults = row_defaults(config, samples, shape[0], labels)
-    chosen = {key: value for key, value in defaults.items() if key not in config.given}
-    # A configuration that repeats what the data decides, such as that of a run, changes nothing.
     settings = flat_config(config)
-    repeated = {key for key, value in defaults.items() if settings[key] == value}
-    return replace(change_config(config, chosen), chosen=frozenset(chosen) | repeated)
+    # A configuration that repeats what the data decides, such as that of a run, changes nothing.
+    overridden = {
+        key: value
+        for key, value in defaults.items()
+        if key in config.given and settings[key] != value
+    }
+    chosen = {key: value for key, value in defaults.items() if key not in overridden}
+    return replace(change_config(config, chosen), chosen=frozenset(chosen), overridden=overridden)
 
 
 def row_defaults(config: RunConfig, samples: int, columns: int, labels: int) -> dict[str, Any]:
@@ -232,7 +236,8 @@ def image_defaults(
             f"{wrong[0]} applies to rows only. Received: {config.data}, which holds images."
         )
     model: Any = config.model
-    size = {"image_size": tuple(shape[:2])}
+    # Images have been read at a size that is given.
+    size = {} if "image_size" in config.given else {"image_size": tuple(shape[:2])}
     grows = _grows(config, shape)
     settings = flat_config(config)
     if settings["head_epochs"] and not model.is_pretrained:
@@ -251,8 +256,9 @@ def image_defaults(
         "epochs": epochs,
         "progressive_resizing": grows,
         "batch_size": _for_samples(BATCH_SIZES, samples),
-        # Gray images are often of writing, which nobody reads in a mirror.
-        "augmentation.flip": is_color,
+        # Gray images are often of writing, which nobody reads in a mirror, and values such as
+        # positions and angles change in it.
+        "augmentation.flip": is_color and model.head != "linear",
         "augmentation.shift": 0.0625,
         "optimizer.name": "adamw",
         "optimizer.weight_decay": 0.05,

@@ -50,6 +50,7 @@ class RunConfig:
         figures: whether a finished run draws the figures of its report.
         given: keys that the user has set.
         chosen: keys whose values were chosen from the data.
+        overridden: what would have been chosen, by key, where the user has set another value.
 
     Examples:
         >>> config = make_config("digits", {"variant": "mlp", "optimizer.learning_rate": 1e-3})
@@ -67,6 +68,7 @@ class RunConfig:
     figures: bool = True
     given: frozenset[str] = field(default=frozenset(), compare=False)
     chosen: frozenset[str] = field(default=frozenset(), compare=False)
+    overridden: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def learns_head_only(self) -> bool:

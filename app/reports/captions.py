@@ -10,8 +10,8 @@ CAPTIONS = {
     "rising on the right, more data will help. If they meet, a larger model may help.",
     "confusion_matrix": "Samples by true class (rows) and predicted class (columns). Counts "
     "off the diagonal are mistakes.",
-    "mistakes": "The mistakes that the model is most confident about. Some may be wrong labels; "
-    "the others show what the model has yet to learn.",
+    "mistakes": "The mistakes that the model is most confident about, or the largest errors of "
+    "values. Some may be wrong targets; the others show what the model has yet to learn.",
     "reliability_diagram": "Accuracy by confidence. Where a point and all of its 95% interval lie "
     "below the diagonal, the model is overconfident. The histogram counts the predictions.",
     "roc": "True positive rate by false positive rate as the threshold falls. The closer a curve "

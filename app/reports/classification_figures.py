@@ -1,4 +1,4 @@
-"""Figures for classification: confusion matrix, reliability, ROC and precision-recall, mistakes."""
+"""Figures for classification: confusion matrix, reliability, ROC and precision-recall."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from sklearn.metrics import (
     auc,
     average_precision_score,
@@ -34,11 +33,6 @@ _COUNTED_CLASSES = 30
 # Inches of a cell with a number, and of all cells without.
 _CELL, _CELLS = 0.42, 6.0
 _CURVES = 10
-_MISTAKES, _MISTAKES_IN_ROW = 36, 6
-# In inches: a cell of the sheet of mistakes, caption included, and the longer side of its image.
-_CELL_WIDTH, _CELL_HEIGHT, _IMAGE_SIDE = 1.5, 1.75, 1.3
-# Captions with more characters take two lines, the second one with at most so many.
-_CAPTION_LENGTH, _SECOND_LENGTH = 16, 20
 
 
 def draw_confusion_matrix(
@@ -267,62 +261,3 @@ def _mark_threshold(
         recall, precision, color=color, marker="o", markersize=8, linestyle="",
         markerfacecolor=face, zorder=3,
     )  # fmt: skip
-
-
-def draw_mistakes(
-    dataset: Dataset,
-    test: np.ndarray,
-    predicted: np.ndarray,
-    probabilities: np.ndarray,
-    path: Path,
-) -> None:
-    """Write a PNG of the most confident mistakes, if there are any.
-
-    Args:
-        dataset: a data set of images and classes.
-        test: indices of the test split, int64 `(samples,)`.
-        predicted: the predicted classes, int64 `(samples,)`.
-        probabilities: `(samples, classes)`.
-        path: the file to write.
-    """
-    confidences = probabilities[np.arange(len(predicted)), predicted]
-    wrong = np.flatnonzero(predicted != dataset.targets[test])
-    worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:_MISTAKES]
-    if not worst.size:
-        return
-    width = _MISTAKES_IN_ROW * _CELL_WIDTH
-    height = -(-len(worst) // _MISTAKES_IN_ROW) * _CELL_HEIGHT
-    figure = Figure(figsize=(width, height + 0.4), layout="constrained")
-    axes = figure.subplots()  # shared: laying out axes for each image takes most of a second
-    images = dataset.inputs[test[worst]]
-    for place, (sample, image) in enumerate(zip(worst, images, strict=True)):
-        row, column = divmod(place, _MISTAKES_IN_ROW)
-        true, taken = (
-            dataset.labels[k] for k in (dataset.targets[test[sample]], predicted[sample])
-        )
-        caption = _caption(true, taken, confidences[sample])
-        _show_image(axes, image, (column + 0.5) * _CELL_WIDTH, row * _CELL_HEIGHT, caption)
-    axes.set(xlim=(0, width), ylim=(height, -0.05), aspect="equal")  # the frame of the first row
-    axes.set_axis_off()
-    figure.suptitle(f"true → predicted, confidence: {len(worst)} of {len(wrong):,} mistakes")
-    save(figure, path)
-
-
-def _show_image(axes: Any, image: np.ndarray, middle: float, top: float, caption: str) -> None:
-    """Show an image in a frame with a caption below. Positions are in inches from the top."""
-    rows, columns = image.shape[:2]
-    height, width = (_IMAGE_SIDE * side / max(rows, columns) for side in (rows, columns))
-    left, right, bottom = middle - width / 2, middle + width / 2, top + height
-    colors = "gray_r" if image.ndim == 2 else "gray"  # digits are ink on paper
-    axes.imshow(image, cmap=colors, vmin=0, vmax=255, extent=(left, right, bottom, top))
-    axes.add_patch(Rectangle((left, top), width, height, fill=False, linewidth=0.8))
-    axes.text(middle, bottom + 0.05, caption, ha="center", va="top", fontsize=8)
-
-
-def _caption(true: str, predicted: str, confidence: float) -> str:
-    end = f" {confidence:.2f}"
-    line = f"{' → '.join(short_names((true, predicted)))}{end}"
-    if len(line) <= _CAPTION_LENGTH:
-        return line
-    first, second = short_names((true, predicted), _SECOND_LENGTH - len("→ ") - len(end))
-    return f"{first}\n→ {second}{end}"

@@ -14,12 +14,12 @@ from serving.written_numbers import metric_name
 
 from .classification_figures import (
     draw_confusion_matrix,
-    draw_mistakes,
     draw_precision_recall,
     draw_reliability,
     draw_roc_curves,
     ranked_labels,
 )
+from .mistake_figures import draw_mistakes
 from .plotting import BLUE, GRAY, ORANGE, panel_grid, save, style
 from .value_figures import draw_predicted_and_true
 
@@ -83,6 +83,8 @@ def draw_predictions(
         else:
             path = folder / "predicted_and_true.png"
             draw_predicted_and_true(dataset.targets[test], predictions, dataset.labels, path)
+        if dataset.kind == "images":
+            draw_mistakes(dataset, test, predictions, thresholds, folder / "mistakes.png")
 
 
 def draw_training_sizes(
@@ -167,8 +169,6 @@ def _draw_classes(
     draw_reliability(targets, probabilities, folder / "reliability_diagram.png")
     if dataset.positive is not None:
         _draw_ranking(folder, dataset, test, probabilities, thresholds)
-    if dataset.kind == "images":
-        draw_mistakes(dataset, test, predicted, probabilities, folder / "mistakes.png")
 
 
 def _draw_ranking(

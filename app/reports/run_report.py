@@ -1,6 +1,6 @@
 """Writes `report.html` of a run: a single file that opens from disk, figures included."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +89,18 @@ def describe_intervals(intervals: dict[str, Any], labels: Sequence[str]) -> str:
     return f"for {intervals['coverage']:.0%} of new samples, {shown}, {fitted}"
 
 
-def changed_settings(config: RunConfig, chosen: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that a user has changed: by key, value and the family's default.
+def changed_settings(
+    config: RunConfig, chosen: Collection[str], overridden: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that a user has changed: by key, the value, and that it would have had.
 
     Args:
         config: configuration of a run.
         chosen: keys of the settings that were chosen from the data, which are left out.
+        overridden: what would have been chosen from the data, see `RunConfig`; other settings have
+            the family's default otherwise.
     """
-    defaults = flat_config(make_config(config.family))
+    defaults = flat_config(make_config(config.family)) | dict(overridden)
     return {
         key: (value, defaults[key])
         for key, value in flat_config(config).items()
@@ -169,7 +173,7 @@ def write_report(
             [folder / "figures"],
             captions_of_run(getattr(config.training, "progressive_resizing", False)),
         ),
-        changed=changed_settings(config, chosen),
+        changed=changed_settings(config, chosen, data.get("overridden", {})),
         chosen=chosen,
         settings={**settings, "data": source},
         environment=environment,

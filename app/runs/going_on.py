@@ -35,11 +35,18 @@ def read_run_to_train(folder: Path, settings: Mapping[str, Any]) -> Run:
     if going_on is None:
         return run
     config = with_untrained(going_on, folder)
-    changed = {
-        key for key, value in flat_config(config).items() if value != flat_config(run.config)[key]
+    values, chosen = flat_config(config), set(run.data.get("chosen", ()))
+    overridden = {
+        key: value
+        for key, value in flat_config(run.config).items()
+        if key in chosen and value != values[key]
     }
-    chosen = [key for key in run.data.get("chosen", ()) if key not in changed]
-    return replace(run, config=config, data={**run.data, "chosen": chosen}, metrics={})
+    data = {
+        **run.data,
+        "chosen": sorted(chosen - overridden.keys()),
+        "overridden": {**run.data.get("overridden", {}), **overridden},
+    }
+    return replace(run, config=config, data=data, metrics={})
 
 
 def write_settings(run: Run) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -60,9 +61,9 @@ class Run:
         config: its configuration.
         splits: indices of the training, validation and test samples.
         data: see `app.data.summary.report_data`; also `chosen`, the keys of the settings that
-            were chosen from the data, `backend`, the Keras backend that the run began with,
-            `backbone_files`, see there, and for a table `rows`, the columns that the model was
-            built for.
+            were chosen from the data, `overridden`, see `RunConfig`, `backend`, the Keras backend
+            that the run began with, `backbone_files`, see there, and for a table `rows`, the
+            columns that the model was built for.
         metrics: scores by split, then by metric; empty until the run is finished.
     """
 
@@ -166,8 +167,13 @@ def check_room(folder: Path, parameters: int) -> None:
 def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits) -> Run:
     """Return a run that is about to begin. Nothing is written."""
     data = report_data(dataset, splits)
+<<<<<<< HEAD
     data |= {"chosen": sorted(config.chosen), "backend": keras.backend.backend()}
     data["backbone_files"] = backbone_files(config)
+=======
+    data |= {"chosen": sorted(config.chosen), "overridden": dict(config.overridden)}
+    data["backend"] = keras.backend.backend()
+>>>>>>> fix4
     if dataset.kind == "rows" and config.family in FAMILIES:
         known = rows_beside(config.start_from)
         sized = fit_to_data(FAMILIES[config.family], config.model, dataset, splits, known)
@@ -250,14 +256,21 @@ def _remove(path: Path, is_file_kept: bool = False) -> None:
         path.unlink(missing_ok=True)
 
 
-def describe_data(data: dict[str, Any]) -> str:
-    """Return a one-line summary of a run's data, such as `1,797 samples of 10 classes, …`."""
+def describe_data(data: dict[str, Any], image_size: Sequence[int] = ()) -> str:
+    """Return a one-line summary of a run's data, such as `1,797 samples of 10 classes, …`.
+
+    Args:
+        data: see `Run`.
+        image_size: side, or height and width, at which its images were read; empty tells none.
+    """
     total = sum(data["samples"].values())
     count = len(data["labels"])
     targets = TASKS[data["task"]]
     if count == 1:
         targets = targets.removesuffix("s")
     parts = [f"{total:,} samples of {count} {targets}"]
+    if image_size:
+        parts.append(f"images of {image_size[0]}x{image_size[-1]} pixels")
     if data["counts"]["train"] and data["task"] == "multiclass":
         counts = sorted(set(data["counts"]["train"].values()))
         each = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
