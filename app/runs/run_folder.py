@@ -167,13 +167,8 @@ def check_room(folder: Path, parameters: int) -> None:
 def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits) -> Run:
     """Return a run that is about to begin. Nothing is written."""
     data = report_data(dataset, splits)
-<<<<<<< HEAD
-    data |= {"chosen": sorted(config.chosen), "backend": keras.backend.backend()}
-    data["backbone_files"] = backbone_files(config)
-=======
     data |= {"chosen": sorted(config.chosen), "overridden": dict(config.overridden)}
-    data["backend"] = keras.backend.backend()
->>>>>>> fix4
+    data |= {"backend": keras.backend.backend(), "backbone_files": backbone_files(config)}
     if dataset.kind == "rows" and config.family in FAMILIES:
         known = rows_beside(config.start_from)
         sized = fit_to_data(FAMILIES[config.family], config.model, dataset, splits, known)
