@@ -196,11 +196,22 @@ def _described(inputs: list[tuple[str, tuple[int | None, ...]]]) -> str:
 
 def layers_with_weights(model: keras.Model) -> list[keras.Layer]:
     """Return the layers of a model that have weights, also those inside its layers, in order."""
-    return [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if layer.weights and not isinstance(layer, keras.Model)
-    ]
+    layers = layers_in_order(model)
+    return [each for each in layers if each.weights and not isinstance(each, keras.Model)]
+
+
+def layers_in_order(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers of a model, each followed by those inside it."""
+    found: dict[int, keras.Layer] = {}  # Keras' own list has the layers inside one reversed
+
+    def visit(layer: keras.Layer) -> None:
+        for part in layer._layers:
+            if id(part) not in found:
+                found[id(part)] = part
+                visit(part)
+
+    visit(model)
+    return list(found.values())
 
 
 def freeze_layers(backbone: keras.Model, freeze: str, is_pretrained: bool) -> None:

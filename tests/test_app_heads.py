@@ -35,7 +35,7 @@ from export import ExportOptions
 from models import FeatureExtractorConfig
 from models.backbones import application_backbone
 from models.errors import BackboneError
-from models.extractors import load_extractor
+from models.extractors import layers_with_weights, load_extractor
 from models.features import feature_extractor
 from serving import Predictor
 
@@ -472,6 +472,17 @@ def test_layers_that_keep_random_weights_are_told(data, tmp_path):
     with observed_reading(notes):
         train(make_config("features", settings, data=data), tmp_path)
     assert [line for line in notes.lines if line.startswith("residual has random weights")]
+
+
+def test_the_first_layers_are_frozen_also_those_of_a_nested_model(tmp_path):
+    conv = keras.layers.Conv2D
+    inner = keras.Sequential([conv(2, 3, name="first"), conv(2, 3, name="second")])
+    pooled = keras.layers.GlobalAveragePooling2D()
+    keras.Sequential([keras.Input((16, 16, 3)), inner, pooled]).save(path := tmp_path / "m.keras")
+    config = make_config("features", {"backbone": str(path), "freeze": "1"}).model
+    model = feature_extractor(replace(config, image_shape=(16, 16, 3), num_outputs=3))
+    layers = {layer.name: layer.trainable for layer in layers_with_weights(model)}
+    assert (layers["first"], layers["second"]) == (False, True)
 
 
 def test_more_layers_than_there_are_cannot_be_frozen():

@@ -7,6 +7,7 @@ import tomllib
 import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 from test_app_resume import Notes, StopAt, interrupt
 
 from app.bundles.export_run import export_run
@@ -195,6 +196,21 @@ def test_another_activation_is_another_architecture(regression, tmp_path):
     assert not (tmp_path / "none").exists()
     config = make_config("features", {**settings, "dropout": 0.3, "l2": 0.1}, data=table)
     assert train(config, tmp_path).is_finished
+
+
+def test_a_function_begins_with_the_weights_of_its_own_net_alone(tmp_path):
+    def build():
+        start = keras.Input((4,))
+        x = keras.layers.Dense(8, "relu", name="hidden")(start)
+        return keras.Model(start, keras.layers.Dense(3, "softmax")(x))
+
+    net = build()
+    net.save(path := tmp_path / "plain.keras")
+    settings = {"epochs": 1, "optimizer.learning_rate": 1e-9, "start_from": str(path)}
+    run = train(settings, tmp_path, figures=False, model=build, data="iris")
+    rows = load_iris().data.astype("float32")
+    found = run.load_model().predict(rows, verbose=0)["probabilities"]
+    np.testing.assert_allclose(found, net.predict(rows, verbose=0), atol=1e-5)
 
 
 def test_another_number_of_classes_says_what_to_use_instead(digits, tmp_path):

@@ -13,7 +13,7 @@ from app.data.datasets import Dataset
 from app.data.reading_progress import tell
 from app.errors import ConfigError
 from models.categories import OneHotCategories
-from models.extractors import layers_with_weights
+from models.extractors import layers_in_order, layers_with_weights
 from models.heads import HEAD_LAYERS
 from models.rows import FillMissing
 from serving.errors import one_line
@@ -176,7 +176,7 @@ def _is_close(own: np.ndarray, other: np.ndarray) -> bool:
 
 def _described(model: keras.Model) -> Iterator[tuple[str, Any]]:
     """Yield the name of each layer that learns or knows texts, and its shapes or its texts."""
-    for layer in model._flatten_layers(include_self=False):
+    for layer in layers_in_order(model):
         name = _own_name(layer)
         if isinstance(layer, keras.layers.StringLookup):
             yield name, layer.get_vocabulary()
