@@ -74,7 +74,9 @@ def open_page(browser):
 
 def draw(page, press, move, lift):
     """Draw a stroke from the top to the bottom of the drawing area."""
-    box = page.locator("#drawing").bounding_box()
+    area = page.locator("#drawing")
+    expect(area).to_be_visible()  # once the model is known
+    box = area.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"]
     press(x, y + 0.2 * box["height"])
     for share in (0.4, 0.6, 0.8):
