@@ -200,11 +200,6 @@ def train(
             "--resume takes all settings from the run. "
             f"Received: {wrong}. Remove it; --set epochs=N trains for longer."
         )
-    if resume is None and family is None and config is None and start_from is None:
-        raise ConfigError(
-            "Missing argument 'FAMILY'. Give digits, softmax, features, or a model of your own, "
-            "FILE.py:FUNCTION."
-        )
     for option, model in (("--on-features", on_features), ("--start-from", start_from)):
         if model is None or model.is_dir() or (model.is_file() and model.suffix == ".keras"):
             continue
