@@ -112,6 +112,10 @@ def sigmoids():
     return keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="sigmoid")])
 
 
+def sigmoid():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(1, activation="sigmoid")])
+
+
 def relus():
     return keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="relu")])
 
@@ -941,6 +945,24 @@ def test_code_is_tried_before_the_first_epoch(code, settings, message, tmp_path)
     }
     with pytest.raises(ConfigError, match=message):
         quick(net(code, "build"), "iris", tmp_path / "runs", **given)
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "better"),
+    [
+        ({"loss": "categorical_crossentropy"}, "loss=binary_crossentropy"),
+        ({"loss": "SparseCategoricalCrossentropy"}, "loss=binary_crossentropy"),
+        ({"metrics": ["categorical_accuracy"]}, "metrics=binary_accuracy"),
+        ({"metrics": ["sparse_categorical_accuracy"]}, "metrics=binary_accuracy"),
+    ],
+)
+def test_what_compares_several_classes_is_refused_for_a_single_output(
+    code, settings, better, tmp_path
+):
+    data = (X[:100], Y[:100])
+    with pytest.raises(ConfigError, match=f"two outputs, and the model has one. .* Use {better}"):
+        quick(net(code, "sigmoid"), data, tmp_path / "runs", **settings)
     assert not list(tmp_path.glob("runs/*/*"))
 
 

@@ -461,6 +461,18 @@ def test_the_data_decides_the_sizes_of_the_model():
         (
             "features",
             "diabetes",
+            {"head": "linear", "loss": "sparse_categorical_crossentropy"},
+            "needs classes, .* are values. .* Use loss=mse",
+        ),
+        (
+            "features",
+            "diabetes",
+            {"head": "linear", "loss": "CategoricalCrossentropy"},
+            "two outputs, and the model has one. Received: .* Use loss=mse",
+        ),
+        (
+            "features",
+            "diabetes",
             {"head": "linear", "class_weight": "balanced"},
             "balanced needs classes",
         ),

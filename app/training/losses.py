@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.config.keras_names import LOSSES
+from app.config.keras_names import LOSSES, keras_name
 from app.config.training_config import TrainingConfig
 from app.data.arrays import Array, OneHot
 from app.data.datasets import Dataset
@@ -27,6 +27,15 @@ _LOSSES = {
 _METRICS = {"multiclass": "accuracy", "multilabel": "binary_accuracy", "regression": "r2"}
 # What users call the metric that is shown anyway.
 _SHOWN_ANYWAY = ("accuracy", "acc")
+# What to use instead of a loss or metric of several classes.
+_ALTERNATIVES = {
+    ("loss", "multiclass"): "binary_crossentropy",
+    ("loss", "multilabel"): "binary_crossentropy",
+    ("loss", "regression"): "mse",
+    ("metrics", "multiclass"): "binary_accuracy",
+    ("metrics", "multilabel"): "binary_accuracy",
+    ("metrics", "regression"): "mae",
+}
 # Modules of Keras' metrics that do not compare values.
 _OF_CLASSES = ("accuracy_metrics", "confusion_metrics", "f_score_metrics", "iou_metrics")
 
@@ -69,6 +78,7 @@ def make_loss(
     """
     output = output or TrainedOutput(0)
     if config.loss not in LOSSES:
+        _check_categorical("loss", config.loss, task, output.units)
         loss = own_loss(config.loss, output.activation)
         if output.units:
             try_out(config.loss, "loss", loss, output.units)
@@ -150,6 +160,7 @@ def extra_metrics(
             raise ConfigError(
                 f"Values need metrics of values, such as mae. Received: metrics={name}, of classes."
             )
+        _check_categorical("metrics", name, task, output.units)
         if metric.name in taken:
             raise ConfigError(
                 "Each of metrics must have a name of its own. Received: "
@@ -159,6 +170,30 @@ def extra_metrics(
         metric.reset_state()
         found.append(metric)
     return found
+
+
+def _check_categorical(setting: str, name: str, task: str, units: int) -> None:
+    """Refuse a loss or metric of Keras that compares one class of several, where there is none.
+
+    Keras computes them for other targets and for a single output too, and trains on a constant.
+
+    Raises:
+        ConfigError: the targets or the outputs do not suit it.
+    """
+    short = keras_name(name)
+    if is_reference(name) or "categorical" not in short:
+        return
+    ours = f"{setting}={_ALTERNATIVES[setting, task]}"
+    if short.startswith("sparse_") and task != "multiclass":
+        raise ConfigError(
+            f"{short} needs classes, and the targets are {TASKS[task]}. "
+            f"Received: {setting}={name}. Use {ours}."
+        )
+    if units == 1:
+        raise ConfigError(
+            f"{short} compares at least two outputs, and the model has one. "
+            f"Received: {setting}={name}. Use {ours}."
+        )
 
 
 def _is_of_classes(metric: keras.metrics.Metric) -> bool:
