@@ -2,12 +2,16 @@
 
     python -m benchmarks.compilation
 
-The result shows which precision `precision=auto` chooses on this machine, and how XLA and fused
-batch normalization change the time of a step.
+The result shows which precision `precision=auto` chooses on this machine, and how XLA, oneDNN and
+fused batch normalization change the time of a step. A second process measures without oneDNN.
 """
 
 import itertools
+import json
+import os
 import statistics
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -37,8 +41,19 @@ def make_model(compilation: Compilation, is_fused: bool) -> keras.Model:
     return model
 
 
-def main() -> None:
-    """Measure all combinations in turn."""
+def measure_steps(onednn: str) -> dict[str, float]:
+    """Return the milliseconds of all combinations in turn, measured by a process of its own."""
+    code = "from benchmarks.compilation import print_steps; print_steps()"
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def print_steps() -> None:
+    """Print the milliseconds of all combinations as JSON."""
     models = {
         f"{precision}{way}": make_model(Compilation(precision, xla), is_fused)
         for precision, (way, xla, is_fused) in itertools.product(PRECISIONS, WAYS)
@@ -51,10 +66,18 @@ def main() -> None:
     for _ in range(ROUNDS):
         for name, model in models.items():
             seconds[name].append(step_seconds(model, batch))
-    rows = [
-        {"what": name, "step_ms": round(1000 * statistics.median(found), 1)}
-        for name, found in seconds.items()
-    ]
+    print(
+        json.dumps(
+            {name: round(1000 * statistics.median(found), 1) for name, found in seconds.items()}
+        )
+    )
+
+
+def main() -> None:
+    """Measure all combinations with oneDNN, and the first one without."""
+    steps = measure_steps("1")
+    steps["float32, without oneDNN"] = measure_steps("0")["float32"]
+    rows = [{"what": name, "step_ms": found} for name, found in steps.items()]
     for row in rows:
         print(f"{row['what']}: {row['step_ms']} ms", flush=True)
     write_results("compilation", rows)

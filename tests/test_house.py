@@ -1,6 +1,8 @@
 """The rules of the project: imports, documentation, and what the README shows."""
 
 import ast
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -78,9 +80,22 @@ import keras
 print(keras.backend.backend())
 import tensorflow
 tensorflow.config.list_physical_devices()  # complains where there is no driver of a GPU
+from tensorflow.python.util._pywrap_util_port import IsMklEnabled
+print(IsMklEnabled())
 """
+    has_onednn = platform.machine() in ("x86_64", "AMD64")  # elsewhere TensorFlow decides
     finished = run_python(code, blocked=())
-    assert (finished.stdout, finished.stderr) == ("[]\nFalse\ntensorflow\n", "")
+    found = finished.stdout.splitlines()
+    assert (found[:3], finished.stderr) == (["[]", "False", "tensorflow"], "")
+    assert found[3] == "True" or not has_onednn
+
+
+def test_onednn_can_be_switched_off(monkeypatch):
+    from app.system.tensorflow_import import import_tensorflow_quietly
+
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    import_tensorflow_quietly()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
 
 
 def test_settings_and_sources_are_checked_without_keras():
