@@ -11,6 +11,15 @@ from serving.environment import package_versions, processor_name
 
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
+# Instructions for vectors and matrices by the flag of Linux, the fastest first. Processors of one
+# name differ in them, and a training step takes four times as long with the last as with the first.
+_INSTRUCTIONS = {
+    "amx_bf16": "AMX",
+    "avx512_bf16": "AVX-512 with bfloat16",
+    "avx512_vnni": "AVX-512 with VNNI",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+}
 
 
 def write_results(name: str, results: list[dict[str, Any]], repeated: str = "") -> None:
@@ -37,16 +46,29 @@ def read_results(name: str) -> list[dict[str, Any]]:
 
 
 def results_of_this_machine(name: str) -> list[dict[str, Any]]:
-    """Return the rows that were measured on a machine like this one, to be extended."""
+    """Return the rows that were measured on a machine like this one, to be extended.
+
+    Older rows do not tell the instructions of their machine.
+    """
     machine = describe_machine()
     rows = (row.get("next", row) for row in read_results(name))
-    return [row for row in rows if row["machine"] == machine]
+    return [row for row in rows if row["machine"].items() <= machine.items()]
 
 
 def describe_machine() -> dict[str, str]:
-    """Return the processor, the number of cores and the versions of the main packages."""
+    """Return the processor, its cores and instructions, and the versions of the main packages."""
     machine = {"processor": processor_name(), "cores": str(os.cpu_count())}
-    return machine | package_versions(PACKAGES)
+    return machine | _instructions() | package_versions(PACKAGES)
+
+
+def _instructions() -> dict[str, str]:
+    """Return the fastest of `_INSTRUCTIONS`; nothing if the system does not report them."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:
+        return {}
+    found = next((name for flag, name in _INSTRUCTIONS.items() if flag in words), None)
+    return {} if found is None else {"instructions": found}
 
 
 def _commit() -> str:

@@ -36,6 +36,18 @@ def test_fewer_repetitions_do_not_replace_more_and_can_be_extended():
     assert "next" not in stored()["a"]
 
 
+def test_only_rows_of_a_machine_with_the_same_instructions_are_extended(folder):
+    machine = results.describe_machine()
+    older = {key: value for key, value in machine.items() if key != "instructions"}
+    rows = [
+        {"what": "older", "machine": older},
+        {"what": "same", "machine": machine},
+        {"what": "other", "machine": {**machine, "instructions": "SSE4"}},
+    ]
+    (folder / "speed.json").write_text(json.dumps(rows))
+    assert [row["what"] for row in results.results_of_this_machine("speed")] == ["older", "same"]
+
+
 def test_a_failed_write_leaves_the_old_file(folder):
     results.write_results("speed", [{"what": "a", "ms": 1}])
     with pytest.raises(TypeError):

@@ -23,6 +23,10 @@ Latencies are compared in one process or in alternating runs on the same machine
 """
 
 
+# How the page tells the hardware of a machine.
+_HARDWARE = {"processor": "{}", "cores": "{} cores", "instructions": "{}"}
+
+
 @dataclass(frozen=True)
 class Section:
     """A group of figures with one command.
@@ -129,5 +133,6 @@ def _machine_letters() -> dict[str, str]:
 
 def _machine(row: dict[str, Any]) -> str:
     machine: dict[str, str] = row["machine"]
-    packages = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
-    return f"{machine['processor']}, {machine['cores']} cores; {packages}"
+    hardware = [_HARDWARE[key].format(machine[key]) for key in _HARDWARE if key in machine]
+    packages = [f"{key} {value}" for key, value in machine.items() if key not in _HARDWARE]
+    return f"{', '.join(hardware)}; {', '.join(packages)}"
