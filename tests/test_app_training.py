@@ -684,6 +684,37 @@ def test_bfloat16_must_save_a_fifth(float32, bfloat16, chosen, monkeypatch):
     assert found.step_ms == {"float32": 1000, "mixed_bfloat16": 1000 * min(bfloat16)}
 
 
+def test_bfloat16_that_the_processor_emulates_is_measured_once(monkeypatch):
+    from app.config.training_config import TrainingConfig
+    from app.training import compilation
+
+    measured = []
+
+    def step_seconds(precision, _):
+        measured.append(precision)
+        return {"float32": 1.0, "mixed_bfloat16": 7.0}[precision]
+
+    monkeypatch.setattr(compilation, "step_seconds", step_seconds)
+    found = compilation.choose_compilation(TrainingConfig(), lambda c: c.precision, [], 10_000)
+    assert found.precision == "float32"
+    assert measured.count("mixed_bfloat16") == 1
+
+
+def test_long_steps_are_measured_less_often(monkeypatch):
+    from app.training import compilation
+
+    class Model:
+        seconds = 0.0
+
+        def train_on_batch(self):
+            self.seconds += 0.6
+
+    model = Model()
+    monkeypatch.setattr(compilation.time, "perf_counter", lambda: model.seconds)
+    assert compilation.step_seconds(model, []) == pytest.approx(0.6)
+    assert model.seconds == pytest.approx(3 * 0.6)  # one compiles, two take more than a second
+
+
 def test_the_config_of_a_run_contains_the_chosen_precision(mlp_run):
     assert mlp_run.config.training.precision == "float32"
     assert 'precision = "float32"' in (mlp_run.folder / "config.toml").read_text()

@@ -11,10 +11,13 @@ import keras
 
 from app.config.training_config import TrainingConfig
 
-# Steps in a measurement; enough to see a difference that matters.
-_STEPS = 5
+# Steps in a measurement, enough to see a difference that matters; fewer if they take this many
+# seconds together.
+_STEPS, _LONG = 5, 1.0
 # The fastest turn of each candidate counts, since other load on the machine can only slow it down.
 _TURNS = 4
+# No load slows it down this many times, but a processor without instructions for bfloat16 does.
+_HOPELESS = 4
 # Fraction of float32's time to save: it must exceed the noise and be worth the lost digits.
 _MIN_GAIN = 0.2
 # Measuring takes some seconds itself, mostly to compile two models, so that it must save more. A
@@ -81,13 +84,21 @@ def choose_compilation(
     seconds = {"float32": step_seconds(models["float32"], batch)}
     if seconds["float32"] * steps >= _MIN_SECONDS:
         models["mixed_bfloat16"] = build(Compilation("mixed_bfloat16", xla))
-        turns = [
-            {name: step_seconds(models[name], batch) for name in models} for _ in range(_TURNS)
-        ]
-        seconds = {name: min(turn[name] for turn in turns) for name in models}
+        seconds = _fastest_turns(models, batch)
     gain = 1 - seconds.get("mixed_bfloat16", math.inf) / seconds["float32"]
     chosen = "mixed_bfloat16" if gain > _MIN_GAIN else "float32"
     return Compilation(chosen, xla, {name: round(1000 * s, 2) for name, s in seconds.items()})
+
+
+def _fastest_turns(models: dict[str, keras.Model], batch: Sequence[Any]) -> dict[str, float]:
+    """Return the time of a step of each precision, in seconds, in its fastest turn."""
+    turns: list[dict[str, float]] = []
+    while len(turns) < _TURNS:
+        turn = {name: step_seconds(model, batch) for name, model in models.items()}
+        turns.append(turn)
+        if turn["mixed_bfloat16"] > _HOPELESS * turn["float32"]:
+            break
+    return {name: min(turn[name] for turn in turns) for name in models}
 
 
 def count_products(model: keras.Model) -> int:
@@ -107,7 +118,8 @@ def count_products(model: keras.Model) -> int:
 def step_seconds(model: keras.Model, batch: Sequence[Any]) -> float:
     """Return the time of a training step in seconds, without its compilation."""
     model.train_on_batch(*batch)
-    start = time.perf_counter()
-    for _ in range(_STEPS):
+    start, steps, seconds = time.perf_counter(), 0, 0.0
+    while steps < _STEPS and seconds < _LONG:
         model.train_on_batch(*batch)
-    return (time.perf_counter() - start) / _STEPS
+        steps, seconds = steps + 1, time.perf_counter() - start
+    return seconds / steps
