@@ -194,6 +194,59 @@ def test_whole_numbers_as_floats_are_classes_if_the_model_says_so_and_values_wit
     )
 
 
+SHARES = np.float32([0.7, 0.2, 0.1]) * np.ones((300, 1), np.float32)
+MIXED = np.where(np.arange(300)[:, np.newaxis] < 150, SHARES, np.eye(3, dtype=np.float32)[Y])
+
+
+@pytest.mark.parametrize(
+    ("model", "targets", "settings", "head", "is_noted"),
+    [
+        (build, SHARES, {}, "softmax", False),  # it asks for the number of classes
+        (logits(3), SHARES, {}, "linear", True),
+        (logits(3), SHARES, {"loss": "categorical_crossentropy"}, "softmax", False),
+        (logits(3), SHARES, {"head": "softmax"}, "softmax", False),
+        (logits(3), MIXED, {}, "softmax", False),
+        (logits(3), 2 * SHARES, {}, "linear", False),
+    ],
+)
+def test_rows_that_sum_to_1_are_classes_if_something_says_so_and_values_with_a_note(
+    model, targets, settings, head, is_noted
+):
+    notes = Notes()
+    with data_on_disk((X, targets)) as found, observed_reading(notes):
+        config = make_config(model, settings, data=found.source)
+        assert decide_head(config, builder_of(config.family)).model.head == head
+    assert [line.startswith("The rows of y sum to 1, and are") for line in notes.lines] == (
+        [True] * is_noted
+    )
+
+
+def blended(x, y):
+    return x, 0.7 * y + 0.3 * y[::-1]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("units", [1, 2])
+def test_probabilities_of_classes_are_learned_as_such(is_streamed, units, tmp_path):
+    y = np.float32([[0.1, 0.9], [0.6, 0.4]] * 150)  # 0.65 on average; as classes, it would be 0.5
+    data = {**pipelines_of(np.eye(2)[[0, 1] * 150]), "train": batches(X, y)}
+    settings = {"epochs": 20, "optimizer.learning_rate": 0.05, "head": "softmax"}
+    given = data if is_streamed else (X, y)
+    run = train(settings, tmp_path, figures=False, model=logits(units), data=given)
+    assert any("probabilities of classes" in note for note in run.data["notes"])
+    found = keras.models.load_model(run.folder / "model.keras").predict(X, verbose=0)
+    found = found["probabilities"] if isinstance(found, dict) else found
+    assert float(np.mean(found[:, -1])) == pytest.approx(0.65, abs=0.05)
+
+
+def test_a_pipeline_that_mixes_classes_trains_on_classes(tmp_path):
+    one_hot = np.eye(3, dtype=np.float32)[Y]
+    data = {**pipelines_of(one_hot), "train": batches(X, one_hot).map(blended)}
+    run = train({"epochs": 1}, tmp_path, figures=False, model=logits(3), data=data)
+    assert run.data["task"] == "multiclass"
+    assert run.data["counts"]["test"] == {str(n): int((n == Y).sum()) for n in range(3)}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [

@@ -468,7 +468,7 @@ def test_the_data_decides_the_sizes_of_the_model():
             "features",
             "diabetes",
             {"head": "linear", "loss": "CategoricalCrossentropy"},
-            "two outputs, and the model has one. Received: .* Use loss=mse",
+            "needs classes, .* are values. .* Use loss=mse",
         ),
         (
             "features",

@@ -24,6 +24,12 @@ MAX_CLASSES = 1000
 _TARGETS = "targets"
 # Whole numbers as floats that are no more than these may have been meant as classes.
 _FEW = 100
+# How far the sum of probabilities may be from 1.
+_TOLERANCE = 1e-3
+_OF_SHARES = (
+    "y holds probabilities of classes, which the loss compares; elsewhere the most probable one is "
+    "the class"
+)
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,8 @@ def read_array_folder(source: str, task: str) -> Dataset:
     is_label = task == "multilabel" and targets.size == len(targets)
     task = "multiclass" if is_label else task
     read, labels = _READERS[task](targets, facts.labels)
+    has_shares = task == "multiclass" and _are_shares(targets)
+    notes = (*facts.notes, _OF_SHARES) if has_shares else tuple(facts.notes)
     is_rows = inputs.ndim == 2 and inputs.dtype == np.float32
     return Dataset(
         source=bare_reference(facts.origin) or "the arrays",
@@ -165,7 +173,8 @@ def read_array_folder(source: str, task: str) -> Dataset:
         columns=tuple(f"x{n}" for n in range(inputs.shape[1])) if is_rows else (),
         validation_start=facts.validation_start,
         test_start=facts.test_start,
-        notes=tuple(facts.notes),
+        notes=notes,
+        class_probabilities=np.asarray(targets, np.float32) if has_shares else None,
         stream=Stream(None, facts.steps, facts.samples) if facts.steps else None,
     )
 
@@ -200,6 +209,30 @@ def may_be_classes(folder: Path) -> bool:
     return len(found) <= _FEW and bool((found == np.floor(found)).all())
 
 
+def may_be_probabilities(folder: Path) -> bool:
+    """Return whether targets are rows of numbers that could be probabilities of classes."""
+    return _are_shares(open_array(target_file(folder)))
+
+
+def has_one_hot_rows(folder: Path) -> bool:
+    """Return whether a row of targets holds a 1 and otherwise 0."""
+    targets = open_array(target_file(folder))
+    return any(
+        bool(((rows == 1).any(axis=1) & ((rows != 0).sum(axis=1) == 1)).any())
+        for rows in chunks(targets)
+    )
+
+
+def _are_shares(targets: np.ndarray) -> bool:
+    """Return whether the rows of targets sum to 1 without being one-hot."""
+    if targets.ndim != 2 or targets.shape[1] < 2 or targets.dtype.kind != "f":
+        return False
+    return not _is_binary(targets) and all(
+        bool((rows >= 0).all() and (abs(rows.sum(axis=1) - 1) <= _TOLERANCE).all())
+        for rows in chunks(targets)
+    )
+
+
 def _is_binary(targets: np.ndarray) -> bool:
     return all(bool(np.isin(rows, (0, 1)).all()) for rows in chunks(targets))
 
@@ -210,8 +243,9 @@ def _is_one_hot(targets: np.ndarray) -> bool:
 
 def _read_classes(targets: np.ndarray, names: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     if targets.size > len(targets):
-        if not _is_one_hot(targets):
-            raise _wrong_targets("classes: whole numbers (samples,), or one-hot rows", targets)
+        if not (_is_one_hot(targets) or _are_shares(targets)):
+            wanted = "classes: whole numbers (samples,), one-hot rows, or rows that sum to 1"
+            raise _wrong_targets(wanted, targets)
         classes = np.concatenate([rows.argmax(axis=1) for rows in chunks(targets)])
         return classes, _named(names, targets.shape[1])
     numbers = np.asarray(targets).reshape(len(targets))

@@ -85,6 +85,9 @@ class Dataset:
         skipped: files that could not be read and were left out.
         files: file of each sample, without the folder of the source; empty if samples have none,
             or nobody needs them.
+        class_probabilities: probabilities of the classes with which the loss compares those of the
+            model, float32 `(samples, classes)`; `targets` are the most probable classes. None if
+            each sample has a class.
         stream: training batches of a user's pipeline; None if they are made of the samples.
         stated_positive: the positive one of two classes, where a model states it.
     """
@@ -109,6 +112,7 @@ class Dataset:
     target_units: dict[str, str] = field(default_factory=dict)
     target_decimals: dict[str, str] = field(default_factory=dict)
     stated_positive: str | None = None
+    class_probabilities: np.ndarray | None = None
 
     @property
     def column_units(self) -> dict[str, str]:

@@ -128,7 +128,7 @@ def make_metric(task: str, num_outputs: int, activation: str = "") -> keras.metr
     """
     name, threshold = metric_name(task), 0.0 if activation else 0.5
     if task == "multiclass" and num_outputs == 1:
-        return keras.metrics.BinaryAccuracy(name=name, threshold=threshold)
+        return LabelAccuracy(name=name, threshold=threshold)
     if task == "multiclass":
         return keras.metrics.CategoricalAccuracy(name=name)
     if task == "multilabel":
@@ -184,7 +184,7 @@ def _check_categorical(setting: str, name: str, task: str, units: int) -> None:
     if is_reference(name) or "categorical" not in short:
         return
     ours = f"{setting}={_ALTERNATIVES[setting, task]}"
-    if short.startswith("sparse_") and task != "multiclass":
+    if task == "regression" or (short.startswith("sparse_") and task != "multiclass"):
         raise ConfigError(
             f"{short} needs classes, and the targets are {TASKS[task]}. "
             f"Received: {setting}={name}. Use {ours}."
@@ -249,9 +249,14 @@ class MemberMetric(MetricAround):
 def numeric_targets(dataset: Dataset, model: keras.Model, num_outputs: int = 0) -> Array:
     """Return the targets that the loss compares outputs with, float32 `(samples, outputs)`.
 
-    Classes become one-hot, for a single output a column; values are standardized by the statistics
+    Classes become one-hot, or are the probabilities that the data has, for a single output a
+    column; values are standardized by the statistics
     of the layer `values`, if there is one.
     """
+    if dataset.class_probabilities is not None:
+        return (
+            dataset.class_probabilities[:, 1:] if num_outputs == 1 else dataset.class_probabilities
+        )
     if dataset.task == "multiclass" and num_outputs == 1:
         return dataset.targets[:, np.newaxis].astype(np.float32)
     if dataset.task == "multiclass":

@@ -15,7 +15,13 @@ import numpy as np
 
 from app.config.reading_config import MAX_SIDE
 from app.config.run_config import RunConfig
-from app.data.array_folders import has_many_numbers, head_of_targets, may_be_classes
+from app.data.array_folders import (
+    has_many_numbers,
+    has_one_hot_rows,
+    head_of_targets,
+    may_be_classes,
+    may_be_probabilities,
+)
 from app.data.arrays import NamedArrays
 from app.data.datasets import Dataset
 from app.data.pipelines import seed_everything
@@ -225,6 +231,9 @@ def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
         head = "linear"
     elif of_data == "linear" and is_array_folder(source) and may_be_classes(Path(source)):
         head = _head_of_whole_floats(config.training.loss, units)
+    elif of_data == "linear" and is_array_folder(source) and may_be_probabilities(Path(source)):
+        asks = "num_classes" in builder.arguments or _is_of_classes(config.training.loss)
+        head = _head_of_shares(asks or has_one_hot_rows(Path(source)))
     else:
         head = of_data
     return replace(config, model=replace(config.model, head=head), chosen=config.chosen | {"head"})
@@ -235,13 +244,28 @@ def _head_of_whole_floats(loss: str, units: int) -> str:
 
     Several units, or a cross entropy, have classes; otherwise floats are values, which is told.
     """
-    if units > 1 or "crossentropy" in loss.lower().replace("_", ""):
+    if units > 1 or _is_of_classes(loss):
         return "softmax"
     tell(
         "y holds a few whole numbers, but as floats, which are predicted as values. For classes, "
         "give integers, as of y.astype(int), or set head=softmax."
     )
     return "linear"
+
+
+def _head_of_shares(are_classes: bool) -> str:
+    """Return the head for rows that sum to 1, which are probabilities or values; tell the latter."""
+    if are_classes:
+        return "softmax"
+    tell(
+        "The rows of y sum to 1, and are predicted as values. For probabilities of classes, set "
+        "head=softmax."
+    )
+    return "linear"
+
+
+def _is_of_classes(loss: str) -> bool:
+    return "crossentropy" in loss.lower().replace("_", "")
 
 
 def _head_of_data(source: str, targets: Sequence[str]) -> str:
