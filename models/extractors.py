@@ -10,6 +10,17 @@ from .checks import fits
 from .errors import BackboneError
 from .rows import FillMissing
 
+# Name of the layer that an extractor is.
+EXTRACTOR = "backbone"
+# Layers whose weights suit one scale of their inputs, and layers that keep that.
+_LEARNED = (
+    keras.layers.Conv2D,
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
+_KEEPING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.ZeroPadding2D)
+
 
 def load_extractor(path: str) -> keras.Model:
     """Load a model without its head.
@@ -53,7 +64,7 @@ def load_extractor(path: str) -> keras.Model:
             "backbone must be a model with features (batch, dimension). "
             f"Received: {path}, which gives {given}. {fix}"
         )
-    extractor = keras.Model(model.input, features, name="backbone")
+    extractor = keras.Model(model.input, features, name=EXTRACTOR)
     if not any(map(_is_learned, layers_with_weights(extractor))):
         raise BackboneError(
             "backbone must be a model with features that were learned. "
@@ -134,6 +145,36 @@ def features_of_images(image: Any, path: str) -> Any:
         )
     is_float = extractor.inputs[0].dtype != "uint8"
     return extractor(keras.layers.Rescaling(1.0, name="levels")(x) if is_float else x)
+
+
+def has_scaling(extractor: keras.Model) -> bool:
+    """Return whether anything comes between an image and the first layer with weights.
+
+    A layer that learns to scale, such as batch normalization, counts too.
+
+    Args:
+        extractor: a functional model with one input.
+    """
+    tensor = extractor.inputs[0]
+    while readers := _readers(extractor, tensor):
+        reader = readers[0]
+        if isinstance(reader, keras.Model) and getattr(reader, "inputs", None):
+            extractor, tensor = reader, reader.inputs[0]
+        elif isinstance(reader, _KEEPING):
+            tensor = reader.output
+        else:
+            return not isinstance(reader, _LEARNED)
+    return True
+
+
+def _readers(model: keras.Model, tensor: Any) -> list[Any]:
+    """Return the operations of a functional model that read a tensor."""
+    return [
+        operation
+        for operation in model.operations
+        for node in operation._inbound_nodes
+        if any(read is tensor for read in node.input_tensors)
+    ]
 
 
 def _shape_advice(shape: tuple[int, ...], taken: list[tuple[int | None, ...]]) -> str:

@@ -35,7 +35,7 @@ from export import ExportOptions
 from models import FeatureExtractorConfig
 from models.backbones import application_backbone
 from models.errors import BackboneError
-from models.extractors import layers_with_weights, load_extractor
+from models.extractors import has_scaling, layers_with_weights, load_extractor
 from models.features import feature_extractor
 from serving import Predictor
 
@@ -612,6 +612,36 @@ def test_features_that_hardly_vary_are_told(data, tmp_path):
         config = make_config("features", settings | {"epochs": 1, "figures": False}, data=data)
         train(config, tmp_path)
     assert [line for line in notes.lines if line.startswith("The features of the backbone hardly")]
+
+
+def scaled(x):
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, net(POOLED())(inputs / 255 if x == "/" else x(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("build", "is_scaled"),
+    [
+        (lambda: net(POOLED()), False),
+        (lambda: scaled(keras.layers.ZeroPadding2D(0)), False),
+        (lambda: keras.applications.MobileNetV2((32, 32, 3), 0.35, False, weights=None), False),
+        (lambda: scaled("/"), True),
+        (lambda: scaled(keras.layers.Rescaling(1 / 255)), True),
+        (lambda: scaled(keras.layers.Normalization(mean=0, variance=1)), True),
+        (lambda: scaled(keras.layers.BatchNormalization()), True),
+    ],
+)
+def test_an_extractor_scales_its_input_if_anything_but_weights_reads_it(build, is_scaled):
+    assert has_scaling(build()) == is_scaled
+
+
+def test_an_extractor_that_gets_pixels_as_they_are_is_told(data, tmp_path):
+    net(POOLED()).save(tmp_path / "own.keras")
+    notes, settings = Notes(), {"backbone": str(tmp_path / "own.keras"), "freeze": "all"}
+    with observed_reading(notes):
+        config = make_config("features", settings | {"epochs": 1, "figures": False}, data=data)
+        train(config, tmp_path)
+    assert [line for line in notes.lines if "so it gets pixels from 0 to 255" in line]
 
 
 def test_gray_images_suit_an_extractor_of_color(shapes):

@@ -122,14 +122,15 @@ def test_gray_images_are_not_mirrored():
     assert not config.training.augmentation.flip
 
 
-@pytest.mark.parametrize(
-    ("head", "is_mirrored"), [("softmax", True), ("sigmoid", True), ("linear", False)]
-)
-def test_images_with_values_are_not_mirrored_unless_that_is_set(head, is_mirrored):
-    for given, expected in (({}, is_mirrored), ({"augmentation.flip": True}, True)):
-        config = make_config("features", {"head": head, **given})
-        flip = choose_defaults(config, 100, (32, 32, 3)).training.augmentation.flip
-        assert flip == expected
+@pytest.mark.parametrize("head", ["softmax", "sigmoid", "linear"])
+def test_images_with_values_are_not_augmented_unless_that_is_set(head):
+    keys = ("flip", "shift", "erase", "randaugment")
+    chosen = choose_defaults(make_config("features", {"head": head}), 100, (32, 32, 3))
+    for key in keys:
+        assert bool(getattr(chosen.training.augmentation, key)) == (head != "linear"), key
+    settings = {"head": head, **{f"augmentation.{key}": key == "flip" or 0.1 for key in keys}}
+    given = choose_defaults(make_config("features", settings), 100, (32, 32, 3))
+    assert all(getattr(given.training.augmentation, key) for key in keys)
 
 
 @pytest.mark.parametrize("key", ["width", "backbone", "augmentation.shift"])

@@ -52,9 +52,9 @@ CHOICE_RULES = {
     "optimizer.beta_2": "rows of values: 0.95",
     "optimizer.warmup": "rows 0.05, images 0.2",
     "augmentation.flip": "true for classes and labels of images in color",
-    "augmentation.shift": "images: 0.0625",
-    "augmentation.erase": "images with backbone=residual: 0.25",
-    "augmentation.randaugment": "images with backbone=residual: "
+    "augmentation.shift": "images with classes or labels: 0.0625",
+    "augmentation.erase": "images with classes or labels and backbone=residual: 0.25",
+    "augmentation.randaugment": "images with classes or labels and backbone=residual: "
     f"{_by_count(numbers.RANDAUGMENT, 'images')}",
     "freeze": "all for rows with a backbone",
     "width": f"images with backbone=residual: {_by_count(numbers.WIDTHS, 'images')}",

@@ -249,6 +249,8 @@ def image_defaults(
     if config.learns_head_only:
         return size | head_defaults(config, samples, labels)
     is_color = shape[2] == 3
+    # Values such as positions, angles and counts change with the image.
+    keeps_targets = model.head != "linear"
     passes = min(EPOCHS / math.sqrt(samples), IMAGES_READ / samples)
     epochs = round(min(max(passes, MIN_EPOCHS), MAX_EPOCHS) / (GROWING_TIME if grows else 1))
     defaults: dict[str, Any] = {
@@ -256,10 +258,9 @@ def image_defaults(
         "epochs": epochs,
         "progressive_resizing": grows,
         "batch_size": _for_samples(BATCH_SIZES, samples),
-        # Gray images are often of writing, which nobody reads in a mirror, and values such as
-        # positions and angles change in it.
-        "augmentation.flip": is_color and model.head != "linear",
-        "augmentation.shift": 0.0625,
+        # Gray images are often of writing, which nobody reads in a mirror.
+        "augmentation.flip": is_color and keeps_targets,
+        "augmentation.shift": 0.0625 if keeps_targets else 0.0,
         "optimizer.name": "adamw",
         "optimizer.weight_decay": 0.05,
         "optimizer.warmup": 0.2,
@@ -280,6 +281,9 @@ def image_defaults(
             "optimizer.name": "muon",
             "optimizer.learning_rate": 0.01,
             "optimizer.weight_decay": 0.2,
+        }
+    if settings["backbone"] == "residual" and keeps_targets:
+        defaults |= {
             "augmentation.erase": 0.25,
             "augmentation.randaugment": _for_samples(RANDAUGMENT, samples),
         }

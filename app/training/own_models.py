@@ -254,7 +254,7 @@ def _head_of_whole_floats(loss: str, units: int) -> str:
 
 
 def _head_of_shares(are_classes: bool) -> str:
-    """Return the head for rows that sum to 1, which are probabilities or values; tell the latter."""
+    """Return the head for rows that sum to 1: probabilities, or values, which is told."""
     if are_classes:
         return "softmax"
     tell(

@@ -18,6 +18,7 @@ from app.data.reading_progress import tell, tell_progress
 from app.data.splits import some
 from app.errors import DataError
 from models.backbones import whitening_kernel
+from models.extractors import EXTRACTOR, has_scaling
 from models.numeric_embeddings import PiecewiseLinearEmbedding
 
 # Keras divides by no smaller standard deviation: such a column would become a constant. Quartiles
@@ -48,6 +49,7 @@ def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
     """
     if dataset.kind == "images":
         _adapt_to_images(model, dataset.inputs, train)
+        _tell_of_pixels(model)
     else:
         _standardize(model, "normalize", chunks(dataset.inputs, train), dataset.columns)
         _adapt_to_quantiles(model, dataset, train)
@@ -120,6 +122,17 @@ def _adapt_to_images(model: keras.Model, images: Array, train: np.ndarray) -> No
         size, *_ = whitening.kernel_size
         patches = (_patches(some_images, size) - mean) / np.sqrt(variance)
         whitening.set_weights([whitening_kernel(patches)])
+
+
+def _tell_of_pixels(model: keras.Model) -> None:
+    """Tell that a backbone which was trained before gets pixels as they are."""
+    backbone = _layer(model, EXTRACTOR)
+    if backbone is not None and not has_scaling(backbone):
+        tell(
+            "The backbone does not scale its input, so it gets pixels from 0 to 255. If it was "
+            "trained on others, such as x / 255, save it again with keras.layers.Rescaling in "
+            "front."
+        )
 
 
 def adapt_to_features(

@@ -73,11 +73,13 @@ def _image_space(base: RunConfig, settings: Mapping[str, Any]) -> dict[str, str]
     model: Any = base.model
     if base.learns_head_only:
         return {}
-    space = {
-        "augmentation.shift": _fraction(settings["augmentation.shift"], 0.15),
-        "augmentation.scale": _fraction(settings["augmentation.scale"], 0.3),
-        "augmentation.erase": _fraction(settings["augmentation.erase"], 0.5),
-    }
+    space = {}
+    if model.head != "linear":  # values may change with the image
+        space = {
+            "augmentation.shift": _fraction(settings["augmentation.shift"], 0.15),
+            "augmentation.scale": _fraction(settings["augmentation.scale"], 0.3),
+            "augmentation.erase": _fraction(settings["augmentation.erase"], 0.5),
+        }
     if model.has_two_phases:
         space["backbone_rate"] = _around(settings["backbone_rate"], 10)
     return space | (_layers(settings) if settings["backbone"] == "mlp" else {})
