@@ -104,6 +104,21 @@ def test_decisions_keep_the_weights_by_a_threshold(bundle, tested, weighted):
     )
 
 
+def ten_to_one(targets, outputs):
+    """Cross entropy in which a sample of the second class counts ten times."""
+    return keras.losses.categorical_crossentropy(targets, outputs) * (1 + 9 * targets[:, 1])
+
+
+@pytest.mark.parametrize(("loss", "is_told"), [(ten_to_one, True), ("auto", False)])
+def test_decisions_that_calibration_changes_are_told(loss, is_told, tmp_path):
+    write_table(tmp_path / "rare.csv")
+    settings = {"loss": loss, "target": "kind", "epochs": 2, "repeat": 8, "figures": False}
+    run = train(make_config("softmax", settings, data=tmp_path / "rare.csv"), tmp_path / "runs")
+    manifest = Manifest.from_json((_export(tmp_path, run) / "manifest.json").read_bytes())
+    told = [line for line in manifest.warnings if re.search(r"changes \d+\.\d% of the pred", line)]
+    assert len(told) == is_told
+
+
 def test_a_threshold_that_is_asked_for_is_that_of_honest_probabilities(weighted, tested, tmp_path):
     rows, _, _ = tested
     predictor = Predictor.load(_export(tmp_path, weighted, threshold=0.5))

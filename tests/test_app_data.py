@@ -63,6 +63,19 @@ def test_an_npz_keeps_its_own_test_split(mnist_arrays, tmp_path):
     assert len(splits.train) + len(splits.validation) == 200
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_an_npz_keeps_its_own_validation_split(name, mnist_arrays, tmp_path):
+    own = {f"x_{name}": mnist_arrays["x_test"][::-1], f"y_{name}": mnist_arrays["y_test"][::-1]}
+    np.savez(tmp_path / "own.npz", **own, **mnist_arrays)
+    dataset = load_dataset(str(tmp_path / "own.npz"))
+    splits = split_dataset(dataset, seed=0)
+    assert len(splits.train) == 200
+    for split, arrays in ((splits.validation, (*own.values(),)), (splits.test, None)):
+        images, targets = arrays or (mnist_arrays["x_test"], mnist_arrays["y_test"])
+        np.testing.assert_array_equal(dataset.inputs[split], images)
+        np.testing.assert_array_equal(dataset.targets[split], targets)
+
+
 @pytest.mark.parametrize("position", range(100, 1000, 60))
 def test_a_damaged_npz_is_read_or_refused(position, mnist_arrays, tmp_path):
     path = tmp_path / "own.npz"
@@ -101,6 +114,11 @@ def test_images_of_another_size_are_resized_to_28x28(mnist_arrays, tmp_path):
         (
             {"y_train": np.array([0] * 199 + [1]), "y_test": np.arange(20) % 2},
             "sample of each class.*220 samples of 2 classes, 11 of .* of which 10%",
+        ),
+        ({"x_val": np.zeros((5, 28, 28), "uint8")}, "must hold the arrays .*y_val is missing"),
+        (
+            {f"{a}_{n}": np.zeros(5, "uint8") for a in "xy" for n in ("val", "valid")},
+            "one validation split. Received: x_val and x_valid",
         ),
         ({"y_train": np.array([{}] * 200)}, "cannot be read as an .npz of plain arrays"),
     ],

@@ -418,7 +418,7 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     refuse({"wide": True}, data, tmp_path, "wide applies to rows only")
     refuse({"members": 2}, data, tmp_path, "members applies to rows only")
     for path, message in (
-        (row_bundle, "Only bundles of models with features have a model.keras. Give its run."),
+        (row_bundle, "bundles of models with features hold model.keras. Give its run or file."),
         (tmp_path, "Give the folder of a finished run, or a bundle."),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -72,6 +72,8 @@ from .confidence import (
 
 # Samples to calibrate and to evaluate int8; more would take longer and change little.
 _MAX_CALIBRATION, _MAX_EVALUATED = 512, 10_000
+# Fraction of predictions from which on it is told that calibration changes them.
+_MANY_CHANGES = 0.05
 # Bytes of the samples of a proof, and of those to evaluate int8, all of which are in memory.
 _MAX_BYTES = 256_000_000
 _DEFAULT_OPTIONS = ExportOptions()
@@ -144,6 +146,7 @@ def export_run(  # noqa: PLR0913 - most have a default
         else:
             model, facts, predictions, before = _calibrated(model, facts, run, dataset)
             facts = _with_thresholds(facts, rule, predictions, run, dataset)
+            facts = _with_changes(facts, run, dataset, before, predictions[1])
             facts = _with_figures(facts, run, dataset, before, predictions[1], Path(figures))
         if target_accuracy is not None:
             facts = replace(
@@ -237,6 +240,25 @@ def _with_thresholds(
     if values is None:
         return facts
     return replace(facts, thresholds=record_thresholds(rule, values, dataset, splits, test))
+
+
+def _with_changes(
+    facts: ModelFacts, run: Run, dataset: Dataset, before: np.ndarray, after: np.ndarray
+) -> ModelFacts:
+    """Return the facts with a warning if calibration changes many predictions of the test split."""
+    is_weighted = run.config.training.class_weight != "none"
+    if is_weighted or facts.thresholds is not None:  # thresholds are chosen after calibration
+        return facts
+    decided = [decide(dataset.task, found).reshape(len(found), -1) for found in (before, after)]
+    changed = float(np.mean((decided[0] != decided[1]).any(axis=1)))
+    if changed < _MANY_CHANGES:
+        return facts
+    line = (
+        f"calibration changes {changed:.1%} of the predictions on the test split, since the run "
+        "predicts some classes more often than they occur. If its loss weights classes on purpose, "
+        "train with class_weight=balanced instead: the export then keeps the decisions"
+    )
+    return replace(facts, warnings=(*facts.warnings, line))
 
 
 def _with_figures(

@@ -45,7 +45,7 @@ def _model_in(folder: Path, setting: str) -> Path:
         return version / KERAS_MODEL
     what = "Give the folder of a finished run, or a bundle."
     if (version / MANIFEST).is_file():
-        what = f"Only bundles of models with features have a {KERAS_MODEL}. Give its run."
+        what = f"Only bundles of models with features hold {KERAS_MODEL}. Give its run or file."
     subject = "A backbone" if setting == "backbone" else setting
     raise ConfigError(
         f"{subject} must be a model that was trained before. Received: {folder}. {what}"

@@ -1,6 +1,8 @@
 """Reads handwritten digits from files: archives in the layout of MNIST, and Semeion's text file."""
 
 import zlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile, is_zipfile
 
@@ -12,13 +14,16 @@ from serving.errors import cannot_read
 from .datasets import Dataset
 
 SEMEION_SIDE = 16
+# Names of the validation split in an archive.
+_VALIDATION = ("val", "valid", "validation")
 
 
 def read_npz(path: Path) -> Dataset:
-    """Read an `.npz` in the layout of `keras.datasets.mnist`.
+    """Read an `.npz` in the layout of `keras.datasets.mnist`, or with validation arrays as well.
 
     Raises:
-        DataError: the file cannot be read, or an array is missing or of the wrong form.
+        DataError: the file cannot be read, an array is missing or of the wrong form, or there are
+            validation arrays of several names.
     """
     try:
         if not is_zipfile(path):
@@ -35,7 +40,13 @@ def read_npz(path: Path) -> Dataset:
         zlib.error,
     ) as error:
         raise DataError(cannot_read(path, error, "an .npz of plain arrays")) from None
-    expected = ("x_train", "y_train", "x_test", "y_test")
+    validation = [name for name in _VALIDATION if f"x_{name}" in arrays]
+    if len(validation) > 1:
+        raise DataError(
+            f"{path} must have one validation split. Received: x_{' and x_'.join(validation)}."
+        )
+    splits = ("train", *validation, "test")
+    expected = [f"{kind}_{split}" for split in splits for kind in ("x", "y")]
     missing = [name for name in expected if name not in arrays]
     if missing:
         found = ", ".join(arrays) or "none"
@@ -43,7 +54,9 @@ def read_npz(path: Path) -> Dataset:
             f"{path} must hold the arrays {', '.join(expected)}. "
             f"Received: {found}; {missing[0]} is missing."
         )
-    return joined_arrays(str(path), *(arrays[name] for name in expected))
+    return joined_arrays(
+        str(path), {split: (arrays[f"x_{split}"], arrays[f"y_{split}"]) for split in splits}
+    )
 
 
 def _why_no_archive(path: Path) -> str:
@@ -52,16 +65,19 @@ def _why_no_archive(path: Path) -> str:
     return "the file is damaged or cut off" if is_archive else "a file of another kind"
 
 
-def joined_arrays(
-    source: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
-) -> Dataset:
-    """Return a data set from training and test arrays.
+def joined_arrays(source: str, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Dataset:
+    """Return a data set from arrays of images and their labels.
+
+    Args:
+        source: name of the source.
+        splits: images and labels of each split by its name: training first, then perhaps
+            validation, and test at the end.
 
     Raises:
         DataError: the arrays are not images with their labels.
     """
-    y_train, y_test = map(_without_axis, (y_train, y_test))
-    for name, images, targets in (("train", x_train, y_train), ("test", x_test, y_test)):
+    splits = {name: (x, _without_axis(y)) for name, (x, y) in splits.items()}
+    for name, (images, targets) in splits.items():
         is_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
         if images.dtype != np.uint8 or not is_shape:
             raise DataError(
@@ -73,15 +89,19 @@ def joined_arrays(
         if targets.dtype.kind not in "iu" or targets.shape != images.shape[:1]:
             raise DataError(
                 f"y_{name} of {source} must be whole numbers of shape {images.shape[:1]}. "
-                f"Received: {targets.dtype} {targets.shape}."
+                f"Received: {targets.dtype} {targets.shape}. Labels, values and texts need a table "
+                "of image paths, or arrays that Python code passes."
             )
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise DataError(
-            f"x_train and x_test of {source} must have images of one size. "
-            f"Received: {x_train.shape[1:]} and {x_test.shape[1:]}."
-        )
-    images, targets = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
-    return image_arrays(source, images, targets, test_start=len(x_train))
+    (first, (x_train, _)), *others = splits.items()
+    for name, (images, _) in others:
+        if images.shape[1:] != x_train.shape[1:]:
+            raise DataError(
+                f"x_{first} and x_{name} of {source} must have images of one size. "
+                f"Received: {x_train.shape[1:]} and {images.shape[1:]}."
+            )
+    images, targets = map(np.concatenate, zip(*splits.values(), strict=True))
+    dataset = image_arrays(source, images, targets, test_start=len(images) - len(others[-1][1][0]))
+    return replace(dataset, validation_start=len(x_train) if len(splits) > 2 else None)
 
 
 def read_semeion(path: Path) -> Dataset:

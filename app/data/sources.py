@@ -177,13 +177,13 @@ def _mnist(source: str) -> Dataset:
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras reports the download there
-            (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
+            train, test = keras.datasets.mnist.load_data()
     except Exception as error:  # the download raises plain Exception
         raise DataError(
             f"mnist cannot be downloaded: {reason_of(error)}. Put mnist.npz into a folder that "
             f"{VARIABLE} names.{where_looked('mnist.npz')}"
         ) from None
-    return joined_arrays(source, x_train, y_train, x_test, y_test)
+    return joined_arrays(source, {"train": train, "test": test})
 
 
 _READERS: dict[str, Callable[[Path], Dataset]] = {".npz": read_npz, ".data": read_semeion}
