@@ -166,6 +166,12 @@ def test_a_model_that_does_not_beat_a_baseline_is_told_so(scores, expected):
     assert describe_shortfalls(data, np.arange(300), scores, baselines) == expected
 
 
+def test_nothing_is_said_of_a_perfect_model_beside_a_perfect_linear_one():
+    baselines = {"constant": {"accuracy": 0.8}, "linear": {"roc_auc": 1.0, "accuracy": 1.0}}
+    scores = {"roc_auc": 1.0, "accuracy": 1.0}
+    assert not describe_shortfalls(table(share=0.2), np.arange(300), scores, baselines)
+
+
 def test_a_difference_that_may_be_chance_is_called_so_and_another_is_not():
     data, splits = table(share=0.3, samples=3000), split_dataset(table(samples=3000), 0)
     scorers = baseline_scorers(data, splits)

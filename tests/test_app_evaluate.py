@@ -113,8 +113,8 @@ def test_the_test_split_of_a_training_gives_the_scores_of_the_manifest(fixture, 
 def test_a_table_is_read_as_the_model_reads_it(row_bundle, tmp_path, run):
     table = write_flowers(tmp_path / "flowers.csv")
     found = evaluated(run, row_bundle, "--data", table, "--target", "flower")
-    hint = "as many as iris has, the data of the training; in a copy of it, most samples were "
-    hint += "trained on"
+    hint = "as many as iris has, on which the model was trained; if this is a copy of it, the "
+    hint += "scores are too good"
     assert found["measured_on"] == f"all 150 samples of flowers.csv ({hint})"
     numbered = write_flowers(tmp_path / "numbered.csv", labels=("0", "1.0", "2"))
     again = evaluated(run, row_bundle, "--data", numbered, "--target", "flower")

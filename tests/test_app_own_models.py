@@ -609,7 +609,7 @@ GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.in
             lambda: ({"a": np.where(np.arange(4) == 2, np.nan, X), "b": X}, Y),
             "must be finite. Received: a with NaN or infinity in sample 0. Fill what is missing",
         ),
-        (lambda: (X, Y - 1), "whole numbers from 0 on. Received: -1"),
+        (lambda: (X, Y - 1), "whole numbers from 0 on, or texts. Received: -1"),
         (lambda: (X[:0], Y[:0]), "must hold samples. Received: none"),
         (lambda: (X, 0 * Y), "none of '1'. Number the classes from 0 without gaps, at least two"),
         (lambda: (X, 7 * (Y > 1)), "none of '1'. Number the classes from 0 without gaps"),

@@ -165,7 +165,7 @@ def read_array_folder(source: str, task: str) -> Dataset:
     notes = (*facts.notes, _OF_SHARES) if has_shares else tuple(facts.notes)
     is_rows = inputs.ndim == 2 and inputs.dtype == np.float32
     return Dataset(
-        source=bare_reference(facts.origin) or "the arrays",
+        source=bare_reference(facts.origin) or "the data",
         inputs=inputs,
         targets=read,
         task=task,
@@ -253,7 +253,7 @@ def _read_classes(targets: np.ndarray, names: list[str]) -> tuple[np.ndarray, tu
     if is_wrong.any():
         first = int(is_wrong.argmax())
         raise DataError(
-            "Targets that are classes must be whole numbers from 0 on. "
+            "Targets that are classes must be whole numbers from 0 on, or texts. "
             f"Received: {numbers[first]} in sample {first}. To predict numbers, use head=linear."
         )
     classes = numbers.astype(np.int64)

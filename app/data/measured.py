@@ -115,8 +115,8 @@ def _warn_of_copy(manifests: Sequence[Manifest], name: str, count: int) -> str:
         source = manifest.data.get("source")
         if source != name and _has_size(manifest, count, "train"):
             return (
-                f" (as many as {source} has, the data of the training; in a copy of it, most "
-                "samples were trained on)"
+                f" (as many as {source} has, on which the model was trained; if this is a copy of "
+                "it, the scores are too good)"
             )
     return ""
 

@@ -137,6 +137,7 @@ def describe_shortfalls(
         + ("" if lead is None else _describe_chance(lead(key, metric)))
         for metric, key, rival in rivals
         if metric in baselines.get(key, {}) and scores[metric] <= baselines[key][metric]
+        if key == "constant" or scores[metric] < 1  # nothing is better than perfect
     ]
 
 
