@@ -33,10 +33,16 @@ def data_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
+def _width(path: Path) -> int:
+    """Return the width of a PNG in pixels, which its first chunk holds."""
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(20)[16:], "big")
+
+
 def captioned_pictures(
     folders: Iterable[Path], captions: Mapping[str, str]
 ) -> list[dict[str, str]]:
-    """Return title, caption and data URI of each PNG that exists.
+    """Return title, caption, data URI and width in pixels of each PNG that exists.
 
     Args:
         folders: folders to look in; of files with the same name, that of the last folder is used.
@@ -48,6 +54,7 @@ def captioned_pictures(
             "title": stem.replace("roc", "ROC").replace("_", " "),
             "caption": caption,
             "address": data_uri(found[stem]),
+            "pixels": str(_width(found[stem])),
         }
         for stem, caption in captions.items()
         if stem in found
