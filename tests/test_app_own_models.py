@@ -1045,6 +1045,62 @@ def test_values_of_a_fresh_linear_model_are_learned_in_standard_units(tmp_path):
     assert run.metrics["test"]["r2"] > 0.8
 
 
+def distance(targets, outputs):
+    return keras.ops.mean(keras.ops.abs(targets - outputs), axis=-1)
+
+
+# What a run predicts is what its last epoch was measured with.
+AS_TRAINED = {"head": "linear", "clip_values": False, "restore_best_weights": False}
+
+
+def linear_net(input_shape=(3,), outputs=2):
+    return keras.Sequential([keras.Input(input_shape), keras.layers.Dense(outputs)])
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        (linear_net, {}),
+        (linear_net(), {}),  # learns in the units of the targets
+        ("features", {"members": 1, **AS_TRAINED}),
+        ("features", {"members": 3, "loss": distance, **AS_TRAINED}),
+    ],
+)
+def test_metrics_of_values_are_in_the_units_of_the_targets(model, settings, tmp_path):
+    targets = np.stack([1000 + 100 * X[:, 3], 0.01 * X[:, 2]], axis=1)
+    settings = {"metrics": ["mae", distance], **settings}
+    run = quick(model, (X[:, :3], targets), tmp_path, **settings)
+    last = read_history(run.folder)[-1]
+    mae = pytest.approx(run.metrics["validation"]["mae"], rel=1e-3)
+    assert float(last["val_mean_absolute_error"]) == mae
+    assert float(last["val_distance"]) == mae
+    assert float(last["val_r2"]) == pytest.approx(run.metrics["validation"]["r2"], rel=1e-3)
+    if not isinstance(model, keras.Model):
+        assert float(last["loss"]) < 100  # in standard units
+
+
+def test_metrics_of_values_of_pipelines_are_in_the_units_of_the_targets(tmp_path):
+    targets = (1000 + 100 * X[:, 3]).astype(np.float32)
+    batches = tf.data.Dataset.from_tensor_slices((X[:, :3], targets)).batch(32)
+    data = dict.fromkeys(("train", "validation", "test"), batches)
+    settings = {"metrics": ["mae", distance], "optimizer.learning_rate": 1e-6}  # learns nothing
+    run = quick(linear_net, data, tmp_path, **settings)
+    last = read_history(run.folder)[-1]
+    for name in ("mean_absolute_error", "val_mean_absolute_error", "distance", "val_distance"):
+        assert float(last[name]) == pytest.approx(run.metrics["validation"]["mae"], rel=1e-3)
+
+
+def test_r2_of_keras_is_exact_for_values_far_from_0(tmp_path):
+    run = quick(linear_net, (X[:, :3], 1e5 + X[:, 3]), tmp_path, metrics=["r2_score"])
+    for row in read_history(run.folder):
+        assert float(row["val_r2_score"]) == pytest.approx(float(row["val_r2"]))
+
+
+def read_history(folder):
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize(
     ("cells", "head"),
     [("1.5 2.25 3", "linear"), ("1,5 2 3", "linear"), ("1 2 3", "softmax"), ("a 1.5", "softmax")],

@@ -17,7 +17,7 @@ from app.errors import RunError
 from app.runs import train
 from app.training.history_file import HistoryFile
 from app.training.progress_log import TrainingLog
-from app.training.progress_texts import describe_duration
+from app.training.progress_texts import describe_duration, describe_scores
 from export.steps import begin_step, observed_steps
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +67,13 @@ def test_a_log_has_a_line_for_each_epoch_with_scores_seconds_and_the_time_left(l
         "epoch 2/3  loss 0.5000  val_loss 0.2500  8.0 s  8 s left",
         "epoch 3/3  loss 0.5000  val_loss 0.2500  8.0 s",
     ]
+
+
+def test_scores_that_are_tiny_or_huge_have_an_exponent():
+    scores = {"loss": 0.25, "mae": 46622.125, "mse": 4.7e12, "r2": -0.5, "rmse": 0.00000312}
+    text = "  loss 0.2500  mae 46622.1250  mse 4.7000e+12  r2 -0.5000  rmse 3.1200e-06"
+    assert describe_scores({**scores, "none": 0}) == f"{text}  none 0.0000"
+    assert describe_scores({"loss": float("nan"), "mse": float("inf")}) == "  loss nan  mse inf"
 
 
 def test_the_time_left_is_that_of_epochs_that_take_longer(log):

@@ -36,11 +36,13 @@ from .losses import (
     MemberLoss,
     MemberMetric,
     extra_metrics,
+    in_units,
     make_loss,
     make_metric,
     numeric_targets,
     sample_weights,
     trained_output,
+    units_of_values,
 )
 from .model_sizes import fit_to_data, rows_beside
 from .optimizers import make_optimizer
@@ -306,7 +308,11 @@ class Job:
             learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
         loss = make_loss(training, self.task, self.output)
-        metrics = [self.metric(loss), *extra_metrics(training, self.task, self.output)]
+        extra = extra_metrics(training, self.task, self.output)
+        units = units_of_values(self.model) if self.task == "regression" else None
+        if units is not None:
+            extra = [in_units(metric, units) for metric in extra]
+        metrics = [self.metric(loss), *extra]
         if self.member_layer:
             loss, metrics = MemberLoss(loss), [MemberMetric(metric) for metric in metrics]
         optimizer = self._optimizer_of(model, trained.trainable_variables)
@@ -351,11 +357,10 @@ class Job:
 
     def target_form(self) -> TargetForm:
         """Return how the targets of a pipeline become those that the loss takes."""
-        values = next((layer for layer in self.model.layers if layer.name == "values"), None)
-        if not isinstance(values, keras.layers.Normalization):
+        units = units_of_values(self.model)
+        if units is None:
             return TargetForm(self.task, self.output.units)
-        mean, variance, _ = (np.asarray(weights) for weights in values.get_weights())
-        return TargetForm(self.task, self.output.units, mean, np.sqrt(variance))
+        return TargetForm(self.task, self.output.units, units.mean, units.deviation)
 
 
 def _inputs_for(prepared: Any, name: str | None) -> Any:

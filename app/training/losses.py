@@ -54,6 +54,23 @@ class TrainedOutput:
     activation: str = ""
 
 
+@dataclass(frozen=True)
+class Units:
+    """The units of targets that are values, which the loss takes standardized.
+
+    Attributes:
+        mean: mean of each value in the training split, float32 `(units,)`.
+        deviation: standard deviation of each value, above 0, float32 `(units,)`.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def restore(self, standardized: Any) -> Any:
+        """Return values in units of the targets, float32 `(…, units)`, for standardized ones."""
+        return keras.ops.cast(standardized, "float32") * self.deviation + self.mean
+
+
 def trained_output(model: keras.Model, layer: str, task: str) -> TrainedOutput:
     """Return what a model returns for the loss: the output of `layer`."""
     units = int(model.get_layer(layer).output.shape[-1])
@@ -172,6 +189,16 @@ def extra_metrics(
     return found
 
 
+def in_units(metric: keras.metrics.Metric, units: Units) -> keras.metrics.Metric:
+    """Return a metric that takes standardized values, for one of values in units of the targets."""
+    is_r2 = isinstance(metric, keras.metrics.R2Score)
+    if is_r2 and metric.class_aggregation != "variance_weighted_average":
+        # R² is the same in any units, but Keras computes it by sums of squares, which round off the
+        # spread of values that are far from 0, such as years.
+        return metric
+    return _MetricInUnits(metric, units)
+
+
 def _check_categorical(setting: str, name: str, task: str, units: int) -> None:
     """Refuse a loss or metric of Keras that compares one class of several, where there is none.
 
@@ -207,6 +234,24 @@ class LabelAccuracy(keras.metrics.BinaryAccuracy):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add the labels of a batch; both arrays are float32 `(batch, labels)`."""
         super().update_state(keras.ops.round(y_true), y_pred, sample_weight)
+
+
+class _MetricInUnits(MetricAround):
+    """A metric of values in units of the targets, for standardized ones.
+
+    Args:
+        metric: the metric.
+        units: the units of the targets.
+    """
+
+    def __init__(self, metric: keras.metrics.Metric, units: Units) -> None:
+        super().__init__(metric)
+        self._units = units
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch: standardized targets and outputs, both float `(batch, outputs)`."""
+        targets, outputs = self._units.restore(y_true), self._units.restore(y_pred)
+        self._metric.update_state(targets, outputs, sample_weight)
 
 
 class MemberLoss(keras.losses.Loss):
@@ -261,13 +306,20 @@ def numeric_targets(dataset: Dataset, model: keras.Model, num_outputs: int = 0) 
         return dataset.targets[:, np.newaxis].astype(np.float32)
     if dataset.task == "multiclass":
         return OneHot(dataset.targets, len(dataset.labels))
-    scale = next((layer for layer in model.layers if layer.name == "values"), None)
-    if dataset.task == "multilabel" or not isinstance(scale, keras.layers.Normalization):
+    units = None if dataset.task == "multilabel" else units_of_values(model)
+    if units is None:
         return dataset.targets
-    mean, variance, _ = (np.asarray(weights, np.float32) for weights in scale.get_weights())
-    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-    standard: np.ndarray = (dataset.targets - mean) / deviation
+    standard: np.ndarray = (dataset.targets - units.mean) / units.deviation
     return standard.astype(np.float32)
+
+
+def units_of_values(model: keras.Model) -> Units | None:
+    """Return the units of the targets of a model that learns standardized values, else None."""
+    scale = next((layer for layer in model.layers if layer.name == "values"), None)
+    if not isinstance(scale, keras.layers.Normalization):
+        return None
+    mean, variance, _ = (np.asarray(weights, np.float32) for weights in scale.get_weights())
+    return Units(mean, np.maximum(np.sqrt(variance), keras.config.epsilon()))
 
 
 def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> np.ndarray | None:

@@ -9,6 +9,9 @@ from app.system.devices import describe_devices
 from models.features import COMPUTED_FEATURES
 from serving.errors import counted
 
+# Magnitudes of numbers of which four decimals show some digits, and no more than float32 has.
+_SMALLEST, _LARGEST = 1e-4, 1e7
+
 
 def describe_training(model: keras.Model, params: Mapping[str, Any]) -> str:
     """Return what is trained where, such as `36 samples an epoch in 3 steps, float32 on cpu:0`.
@@ -37,7 +40,16 @@ def samples_per_step(model: keras.Model, params: Mapping[str, Any]) -> tuple[flo
 
 def describe_scores(logs: Mapping[str, Any] | None) -> str:
     """Return the scores of a step or an epoch, each with two spaces before it."""
-    return "".join(f"  {name} {float(value):.4f}" for name, value in (logs or {}).items())
+    return "".join(f"  {name} {_write_score(float(value))}" for name, value in (logs or {}).items())
+
+
+def _write_score(value: float) -> str:
+    """Return a number with four decimals; with an exponent if that would show nothing of it.
+
+    Metrics of values are in the units of the targets, of any size.
+    """
+    is_shown = not value or _SMALLEST <= abs(value) < _LARGEST
+    return f"{value:.4f}" if is_shown else f"{value:.4e}"
 
 
 def describe_duration(seconds: float) -> str:

@@ -15,8 +15,8 @@ class TargetForm:
     Attributes:
         task: `multiclass`, `multilabel` or `regression`.
         units: number of units of the model.
-        mean: mean of each value, which is subtracted, `(units,)`; None for none.
-        deviation: standard deviation of each value, which divides, `(units,)`.
+        mean: mean of each value, which is subtracted, float32 `(units,)`; None for none.
+        deviation: standard deviation of each value, which divides, float32 `(units,)`, above 0.
     """
 
     task: str
@@ -35,8 +35,7 @@ class TargetForm:
         shaped = ops.reshape(ops.cast(targets, "float32"), (-1, self.units))
         if self.mean is None:
             return shaped
-        deviation = np.maximum(self.deviation, keras.config.epsilon()).astype("float32")
-        return (shaped - self.mean.astype("float32")) / deviation
+        return (shaped - self.mean) / self.deviation
 
 
 class StreamModel(keras.Model):
