@@ -197,8 +197,8 @@ def test_whole_numbers_as_floats_are_classes_if_the_model_says_so_and_values_wit
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("batch_size", 8, "which has its own batches"),
-        ("repeat", 3, "whose passes"),
+        ("batch_size", 8, r"whose batches are those of its \.batch\(…\)\."),
+        ("repeat", 3, r"whose passes in an epoch are those of its \.repeat\(…\)\."),
         ("validation_split", 0.3, "which has validation samples"),
         ("class_weight", "balanced", "whose elements may be"),
     ],

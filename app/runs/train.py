@@ -76,8 +76,8 @@ Callbacks = Sequence[keras.callbacks.Callback]
 # Settings that a user's pipeline cannot follow, and what it does in their place.
 _NOT_FOR_STREAMS = {
     "class_weight": "whose elements may be (x, y, weights)",
-    "batch_size": "which has its own batches, of .batch(64)",
-    "repeat": "whose passes in an epoch are its own, of .repeat(2)",
+    "batch_size": "whose batches are those of its .batch(…)",
+    "repeat": "whose passes in an epoch are those of its .repeat(…)",
     "validation_split": "which has validation samples of its own",
 }
 # Samples for which a new model must have the outputs of the one that it begins with.
