@@ -210,6 +210,74 @@ def test_settings_that_pipelines_cannot_follow_are_refused(key, value, reason, t
     assert not list(tmp_path.glob("runs/*/*"))
 
 
+@tf.autograph.experimental.do_not_convert
+def weighted(x, y):
+    return x, y, tf.cast(y + 1, tf.float32)
+
+
+def mean_of_batch(targets, outputs):
+    return keras.ops.mean(keras.ops.square(targets - outputs))
+
+
+class MeanOfBatch(keras.losses.Loss):
+    """A loss whose mean over the batch hides its samples from weights."""
+
+    def call(self, targets, outputs):
+        return mean_of_batch(targets, outputs)
+
+
+class MeanOfColumns(keras.losses.Loss):
+    """A loss with a mean over the batch for each column."""
+
+    def call(self, targets, outputs):
+        return keras.ops.mean(keras.ops.square(targets - outputs), axis=0)
+
+
+def mean_of_samples(targets, outputs):
+    return keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
+
+
+BALANCED = {"class_weight": "balanced"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "data", "settings", "received"),
+    [
+        (mean_of_batch, (X, Y), BALANCED, "mean_of_batch, which gives one number for 2 samples"),
+        (MeanOfBatch(), (X, Y), BALANCED, "MeanOfBatch, which gives one number for 2 samples"),
+        ("dice", (X, Y), BALANCED, "dice, which gives one number for 2 samples"),
+        (mean_of_batch, {}, {}, "mean_of_batch, which gives one number for 2 samples"),
+    ],
+    ids=["function", "class", "of Keras", "pipeline"],
+)
+def test_weights_with_a_loss_that_gives_no_value_for_each_sample_are_refused(
+    loss, data, settings, received, tmp_path
+):
+    data = data or pipelines(train=batches().map(weighted))
+    message = f"need a loss that gives a value for each sample. Received: loss=.*{received}. Return"
+    with pytest.raises(ConfigError, match=message) as caught:
+        train({"loss": loss, **settings}, tmp_path / "runs", model=build, data=data)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_a_mean_for_each_of_two_columns_is_none_for_each_of_two_samples(tmp_path):
+    data, message = (X, Y > 0), r"which gives the shape \(2,\) for 3 samples"
+    with pytest.raises(ConfigError, match=message):
+        settings = {"loss": MeanOfColumns(), **BALANCED}
+        train(settings, tmp_path / "runs", model=build, data=data)
+
+
+@pytest.mark.parametrize(
+    ("loss", "settings"), [(mean_of_batch, {}), (mean_of_samples, BALANCED)], ids=["mean", "each"]
+)
+def test_a_mean_of_the_batch_is_a_loss_without_weights_and_one_of_each_sample_with_them(
+    loss, settings, tmp_path
+):
+    given = {"loss": loss, "epochs": 1, **settings}
+    assert train(given, tmp_path, figures=False, model=build, data=(X, Y)).is_finished
+
+
 def test_settings_with_their_defaults_are_taken_beside_pipelines(tmp_path):
     settings = {"batch_size": 64, "repeat": 1, "class_weight": "none", "epochs": 1}
     assert train(settings, tmp_path, figures=False, model=build, data=pipelines()).is_finished

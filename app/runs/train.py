@@ -391,8 +391,8 @@ def checked_model(
 
     Raises:
         DataError: the family cannot take such data, or all inputs are equal.
-        ConfigError: head, loss, threshold and targets contradict each other; or the backbone cannot
-            be built; or the model to start from has another architecture.
+        ConfigError: head, loss, threshold, weights and targets contradict each other; or the
+            backbone cannot be built; or the model to start from has another architecture.
         RunError: the model is too large for this machine.
     """
     family = family_named(config.family)
@@ -416,7 +416,8 @@ def checked_model(
         sample = dataset.model_inputs(splits.train[some(len(splits.train), _COMPARED)])
         start_with(model, config.start_from, sample)
     output = trained_output(model, sized.trained_layer, dataset.task)
-    make_loss(config.training, dataset.task, output)
+    has_weights = dataset.stream is not None and dataset.stream.has_weights
+    make_loss(config.training, dataset.task, output, has_weights)
     extra_metrics(config.training, dataset.task, output)
     for name in config.training.callbacks:
         own_callback(name)

@@ -305,7 +305,8 @@ class Job:
         if self.member_layer:
             learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
-        loss = make_loss(training, self.task, self.output)
+        has_weights = self.stream is not None and self.stream.has_weights
+        loss = make_loss(training, self.task, self.output, has_weights)
         metrics = [self.metric(loss), *extra_metrics(training, self.task, self.output)]
         if self.member_layer:
             loss, metrics = MemberLoss(loss), [MemberMetric(metric) for metric in metrics]
