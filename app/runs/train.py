@@ -123,8 +123,9 @@ def train(  # noqa: PLR0913 - most callers give one or two
             takes that of `config`.
 
     Returns:
-        The finished run. If it fails before the end of the first epoch, its folder is removed;
-        afterwards the folder stays and `resume` continues from the last checkpoint.
+        The finished run. If it fails before the end of the first epoch, its folder is removed,
+        unless the user's code is the cause, of which `error.txt` in the folder tells; afterwards
+        the folder stays and `resume` continues from the last checkpoint.
 
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
@@ -479,6 +480,8 @@ def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
 def _session(folder: Path, team: Team) -> Iterator[None]:
     """Lock a run's folder while it is trained; after SIGTERM or SIGINT, name the resume command.
 
+    After an error of the user's code too, unless it would end the resumed run in the same way.
+
     A process that writes nothing needs neither.
     """
     if not team.is_writer:
@@ -498,9 +501,10 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
         except OwnCodeError as error:
             text = "".join(traceback.format_exception(error))
             (folder / FAILURE).write_text(f"{error}\n\n{text}", "utf-8")
+            is_hopeless = error.is_lasting and not (folder / CHECKPOINT).exists()
+            then = NOTHING_TO_RESUME if is_hopeless else f"Resume with: {resume_command(folder)}"
             raise OwnCodeError(
-                f"{str(error).rstrip('.')}. {folder / FAILURE} says more. Resume with: "
-                f"{resume_command(folder)}"
+                f"{str(error).rstrip('.')}. {folder / FAILURE} says more. {then}", error.is_lasting
             ) from error.__cause__
         except KeyboardInterrupt:
             if (folder / METRICS).exists() and not (folder / NEXT_CONFIG).exists():
@@ -515,7 +519,7 @@ def _removed_unless_resumable(folder: Path) -> Iterator[None]:
     """Remove a new run's folder after an error, unless `resume` could continue the run."""
     try:
         yield
-    except OwnCodeError:  # code can be mended, and the run be resumed from its beginning
+    except OwnCodeError:  # the folder tells of it, and a run can be resumed from its beginning
         raise
     except BaseException:
         if not ((folder / CHECKPOINT).exists() or (folder / METRICS).exists()):
