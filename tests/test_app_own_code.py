@@ -269,3 +269,43 @@ def test_a_family_with_an_own_loss_may_have_either_cause(tmp_path):
 def test_an_error_of_tensorflow_ends_without_the_names_of_its_operators(tmp_path):
     with pytest.raises(ConfigError, match=r"circle, which raised .* \[2,3\] vs\. \[3,2\]$"):
         quick(tmp_path, loss="circle")
+
+
+DECAY = keras.optimizers.schedules.ExponentialDecay(0.01, 100, 0.9)
+BY_NAME = "Optimizers are chosen by name, optimizer.name, with settings such as optimizer.learning_"
+SCHEDULE = "chosen by name, optimizer.schedule=constant, step, exponential, cosine or plateau. "
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"optimizer": keras.optimizers.Lion()},
+            BY_NAME + "rate. Received: optimizer=Lion. Choose gradient_descent, sgd, .* or muon.$",
+        ),
+        ({"optimizer": keras.optimizers.Adam(1e-3)}, "r=Adam. Set optimizer.name=adam.$"),
+        ({"optimizer.name": keras.optimizers.SGD}, "name=SGD. Set optimizer.name=sgd.$"),
+        (
+            {"optimizer.learning_rate": DECAY},
+            SCHEDULE + "Received: optimizer.learning_rate=ExponentialDecay. Any other is the callba"
+            "ck keras.callbacks.LearningRateScheduler with optimizer.schedule=constant.$",
+        ),
+        (
+            {"optimizer": {"schedule": DECAY}},
+            SCHEDULE + "Received: optimizer.schedule=ExponentialDecay. ",
+        ),
+        (
+            {"optimizer.learning_rate": ends},
+            "rate must be a number. Received: optimizer.learning_rate=ends, of the type function.$",
+        ),
+        ({"epochs": object()}, "number. Received: epochs=object, of the type object.$"),
+        ({"epoch": 3}, "'epoch' is not a setting of Sequential. Did you mean 'epochs'"),
+    ],
+)
+def test_objects_where_settings_are_names_and_numbers_are_refused_without_their_address(
+    settings, message, tmp_path
+):
+    with pytest.raises(ConfigError, match=message) as caught:
+        quick(tmp_path / "runs", model=build(), **settings)
+    assert "0x" not in str(caught.value)
+    assert "\n" not in str(caught.value)
