@@ -88,6 +88,7 @@ def _first_problem(error: "ValidationError", prefix: str, limits: Mapping[str, L
 
 def _shown(value: object) -> str:
     """Return a value in one line; of an object that is shown by its address, name and type."""
-    if not _ADDRESS.search(repr(value)):
-        return one_line(repr(value))
+    text = repr(value)
+    if isinstance(value, str) or not _ADDRESS.search(text):
+        return text if isinstance(value, str) else one_line(text)
     return f"{getattr(value, '__name__', type(value).__name__)}, of the type {type(value).__name__}"
