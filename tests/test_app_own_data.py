@@ -69,6 +69,11 @@ def growing():
 ANY_SIZE = (tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int64))
 FRAME = pd.DataFrame({"number": X[:, 0], "text": ["a", "b", "c"] * 100})
 RANK = "number of axes of each tensor of a dataset must be known. Received: "
+W = np.ones(300, np.float32)
+WEIGHTS = (
+    r"Weights come with a dict of datasets for train, validation and test, whose training elements "
+    r"may be \(x, y, weights\)\.$"
+)
 INPUTS = "Several inputs must be a dict of tensors by the name of the model's input. Received: "
 
 
@@ -109,6 +114,27 @@ INPUTS = "Several inputs must be a dict of tensors by the name of the model's in
             r"one shape. Received: x of test with \(3,\) after \(4,\)",
         ),
         (lambda: ((X, Y),) * 4, "Received: a tuple of 4 parts"),
+        (lambda: (X, Y, W), r"and test\. Received: a tuple of 3 arrays\. " + WEIGHTS),
+        (lambda: [{"a": X}, Y, W], r"Received: a list of 3 arrays\. " + WEIGHTS),
+        (
+            lambda: ((X, Y, W), (X, Y)),
+            r"of a split must be \(x, y\)\. Received: a tuple of 3 arrays for part 1\. " + WEIGHTS,
+        ),
+        (lambda: ((X, Y, W),) * 3, r"a tuple of 3 arrays for part 1\. " + WEIGHTS),
+        (
+            lambda: {"train": (X, Y, W), "validation": (X, Y), "test": (X, Y)},
+            r"a tuple of 3 arrays for train\. " + WEIGHTS,
+        ),
+        (lambda: {**pipelines(), "train": (X, Y, W)}, "3 arrays for train. " + WEIGHTS),
+        (
+            lambda: tf.data.Dataset.from_tensor_slices((X, Y, W)).batch(32),
+            r"must be \(x, y\), of .* data with \(.*, float32 \(None,\)\)\. " + WEIGHTS,
+        ),
+        (
+            lambda: pipelines(test=tf.data.Dataset.from_tensor_slices((X, Y, W)).batch(32)),
+            r"test with .*\)\. Weights are for train only: add \.map\(lambda x, y, weights: \(x, ",
+        ),
+        (lambda: ((X, X, X), Y), "Several inputs must be a dict of arrays"),
         (
             lambda: (FRAME, Y),
             r"DataFrame of object \(300, 2\)\. Columns of texts are encoded .*=table, .*target=",
@@ -263,8 +289,8 @@ def test_weights_with_a_loss_that_gives_no_value_for_each_sample_are_refused(
 
 def test_a_mean_for_each_of_two_columns_is_none_for_each_of_two_samples(tmp_path):
     data, message = (X, Y > 0), r"which gives the shape \(2,\) for 3 samples"
+    settings = {"loss": MeanOfColumns(), **BALANCED}
     with pytest.raises(ConfigError, match=message):
-        settings = {"loss": MeanOfColumns(), **BALANCED}
         train(settings, tmp_path / "runs", model=build, data=data)
 
 
