@@ -311,9 +311,7 @@ def test_a_file_that_vanishes_before_the_end_of_the_first_epoch_leaves_nothing_t
 ):
     photos = Path(shutil.copytree(data, tmp_path / "photos"))
     monkeypatch.setattr(image_files, "_MAX_FRACTION", 0)  # as if the disk was full
-    moved = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda *_: photos.rename(tmp_path / "x")
-    )
+    moved = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: photos.rename(tmp_path / "x"))
     settings = {"backbone": "mlp", "hidden": [8], "epochs": 2}
     config = make_config("features", settings, data=photos)
     with pytest.raises(RunError, match=r"does not exist. Put it back, and train again\.$"):

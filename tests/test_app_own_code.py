@@ -149,7 +149,10 @@ def test_code_that_ends_python_is_told_in_one_line(settings, error, message, tmp
 
 
 def build_unadapted():
-    layers = [keras.layers.Discretization(num_bins=4, output_mode="one_hot"), keras.layers.Flatten()]
+    layers = [
+        keras.layers.Discretization(num_bins=4, output_mode="one_hot"),
+        keras.layers.Flatten(),
+    ]
     return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
 
 
@@ -197,7 +200,7 @@ def test_a_run_whose_files_are_missing_in_the_first_epoch_is_resumed_when_they_a
         Path(file).write_text(f"{number} 1 2 {number % 3}")
     names = tf.data.Dataset.from_tensor_slices((files, [number % 3 for number in range(30)]))
     part = names.map(read).batch(10)
-    data = {name: part for name in ("train", "validation", "test")}
+    data = dict.fromkeys(("train", "validation", "test"), part)
     lost = Path(files[0])
 
     def move(epoch, _logs):

@@ -194,7 +194,9 @@ def test_a_full_disk_at_the_first_checkpoint_leaves_nothing_to_resume(tmp_path, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("app.training.checkpoint.np.savez", full)
-    message = r"npz cannot be written: no space left on device\. There is no earlier checkpoint, so "
+    message = (
+        r"npz cannot be written: no space left on device\. There is no earlier checkpoint, so "
+    )
     with pytest.raises(RunError, match=message) as caught:
         train(make_config("softmax", {"epochs": 2}), tmp_path, figures=False)
     assert str(caught.value).endswith("so there is nothing to resume.")

@@ -45,8 +45,8 @@ def naming_own_code(
         is_streamed: whether a user's pipeline is read.
 
     Raises:
-        OwnCodeError: the code raised an error. It is lasting, unless a callback raised it, which can
-            be mended, or the reason is one that passes, such as a file that is missing.
+        OwnCodeError: the code raised an error. It is lasting, unless a callback raised it, which
+            can be mended, or the reason is one that passes, such as a file that is missing.
     """
     try:
         with _whole_tracebacks():

@@ -230,7 +230,8 @@ def try_out(name: str, kind: str, compute: Callable[[Any, Any], Any], units: int
 def check_value_per_sample(name: str, loss: keras.losses.Loss, units: int) -> None:
     """Require a loss that weights of samples reach: Keras multiplies what its `call` returns.
 
-    A mean of the batch would be multiplied by the mean of the weights, which tells no samples apart.
+    A mean of the batch would be multiplied by the mean of the weights, which tells no samples
+    apart.
 
     Args:
         name: the setting.
