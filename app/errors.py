@@ -41,7 +41,16 @@ class RunError(AppError):
 
 
 class OwnCodeError(RunError):
-    """A callback, model, loss, metric or pipeline of the user raised an error while training."""
+    """A callback, model, loss, metric or pipeline of the user raised an error while training.
+
+    Args:
+        message: the message.
+        is_lasting: whether a run that begins anew would end in the same way.
+    """
+
+    def __init__(self, message: str, is_lasting: bool = False) -> None:
+        super().__init__(message)
+        self.is_lasting = is_lasting
 
 
 class SharingError(AppError):

@@ -234,7 +234,7 @@ def few_rounds(monkeypatch):
 
 
 @pytest.mark.usefixtures("few_rounds")
-def test_the_demo_measures_every_format(tmp_path):
+def test_the_demo_measures_every_format(tmp_path, capfd):
     import io
 
     from rich.console import Console
@@ -252,6 +252,9 @@ def test_the_demo_measures_every_format(tmp_path):
     )
     for words in ("test accuracy", "largest difference", "size of model.onnx", "a batch of 256"):
         assert words in text.getvalue()
+    log = capfd.readouterr().err
+    assert "epoch 1/1" in log
+    assert "━" not in log  # a bar cannot be drawn into a pipe
 
 
 # In short: test_the_demo_measures_every_format.

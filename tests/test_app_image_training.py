@@ -307,6 +307,19 @@ def test_a_file_that_vanishes_while_images_are_decoded_in_each_epoch_is_named(
     assert resume(folder).metrics["test"]
 
 
+def test_a_file_that_vanishes_before_the_end_of_the_first_epoch_leaves_nothing_to_resume(
+    data, tmp_path, monkeypatch
+):
+    photos = Path(shutil.copytree(data, tmp_path / "photos"))
+    monkeypatch.setattr(image_files, "_MAX_FRACTION", 0)  # as if the disk was full
+    moved = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: photos.rename(tmp_path / "x"))
+    settings = {"backbone": "mlp", "hidden": [8], "epochs": 2}
+    config = make_config("features", settings, data=photos)
+    with pytest.raises(RunError, match=r"does not exist. Put it back, and train again\.$"):
+        train(config, tmp_path / "runs", [moved], figures=False)
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
 # In short: test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run.
 @pytest.mark.slow
 def test_an_interrupted_training_with_mixed_images_ends_as_an_uninterrupted_one(data, tmp_path):

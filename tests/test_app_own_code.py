@@ -2,9 +2,12 @@
 
 import functools
 import sys
+from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from app.config import make_config
 from app.errors import ConfigError, OwnCodeError, RunError
@@ -145,6 +148,91 @@ def test_code_that_ends_python_is_told_in_one_line(settings, error, message, tmp
         quick(tmp_path, **settings)
 
 
+def build_unadapted():
+    layers = [
+        keras.layers.Discretization(num_bins=4, output_mode="one_hot"),
+        keras.layers.Flatten(),
+    ]
+    return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
+
+
+def without_gradient(targets, outputs):
+    return squared(targets, keras.ops.stop_gradient(outputs))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"model": build_unadapted}, {"loss": without_gradient}, {"model": build_ending}]
+)
+def test_a_fault_of_the_model_in_the_first_epoch_offers_no_resuming_which_would_fail_too(
+    settings, tmp_path
+):
+    with pytest.raises(OwnCodeError, match="an error in epoch 1, ") as caught:
+        quick(tmp_path, **settings)
+    (folder,) = tmp_path.glob("*/*")
+    ending = f". {folder / 'error.txt'} says more. No epoch was finished, so there is nothing to "
+    assert str(caught.value).endswith(f"{ending}resume.")
+    assert "Resume with" not in str(caught.value)
+    assert "Traceback" in (folder / "error.txt").read_text()
+
+
+def features_of(path):
+    with Path(path.decode()).open() as file:
+        return np.float32([float(cell) for cell in file.read().split()])
+
+
+@tf.autograph.experimental.do_not_convert
+def read_in_python(path, y):
+    return tf.ensure_shape(tf.numpy_function(features_of, [path], tf.float32), (4,)), y
+
+
+@tf.autograph.experimental.do_not_convert
+def read_in_graph(path, y):
+    cells = tf.strings.split(tf.io.read_file(path))
+    return tf.ensure_shape(tf.strings.to_number(cells), (4,)), y
+
+
+@pytest.mark.parametrize("read", [read_in_python, read_in_graph])
+def test_a_run_whose_files_are_missing_in_the_first_epoch_is_resumed_when_they_are_back(
+    read, tmp_path
+):
+    files = [str(tmp_path / f"{number}.txt") for number in range(30)]
+    for number, file in enumerate(files):
+        Path(file).write_text(f"{number} 1 2 {number % 3}")
+    names = tf.data.Dataset.from_tensor_slices((files, [number % 3 for number in range(30)]))
+    part = names.map(read).batch(10)
+    data = dict.fromkeys(("train", "validation", "test"), part)
+    lost = Path(files[0])
+
+    def move(epoch, _logs):
+        lost.rename(tmp_path / "moved")
+
+    moving = keras.callbacks.LambdaCallback(on_epoch_begin=move)
+    runs = tmp_path / "runs"
+    with pytest.raises(OwnCodeError, match=r"in epoch 1, .* Resume with: hornbill train --resume"):
+        train({"epochs": 1}, runs, [moving], figures=False, model=build, data=data)
+    (tmp_path / "moved").rename(lost)
+    (folder,) = runs.glob("*/*")
+    assert resume(folder, data=data).is_finished
+
+
+def test_a_fault_after_the_first_epoch_offers_resuming_from_there(tmp_path):
+    epochs = []
+
+    def fail(targets, outputs):
+        if len(epochs) > 1:
+            raise ValueError("odd")
+        return np.float32(0)
+
+    @tf.autograph.experimental.do_not_convert
+    def loss(targets, outputs):
+        nothing = tf.numpy_function(fail, [targets, outputs], tf.float32)
+        return squared(targets, outputs) + tf.ensure_shape(nothing, ())
+
+    counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: epochs.append(epoch))
+    with pytest.raises(OwnCodeError, match=r"in epoch 2, ValueError .*: odd\. .* Resume with: "):
+        quick(tmp_path, [counting], loss=loss)
+
+
 def not_a_number(targets, outputs):
     return squared(targets, outputs) * float("nan")
 
@@ -184,3 +272,43 @@ def test_a_family_with_an_own_loss_may_have_either_cause(tmp_path):
 def test_an_error_of_tensorflow_ends_without_the_names_of_its_operators(tmp_path):
     with pytest.raises(ConfigError, match=r"circle, which raised .* \[2,3\] vs\. \[3,2\]$"):
         quick(tmp_path, loss="circle")
+
+
+DECAY = keras.optimizers.schedules.ExponentialDecay(0.01, 100, 0.9)
+BY_NAME = "Optimizers are chosen by name, optimizer.name, with settings such as optimizer.learning_"
+SCHEDULE = "chosen by name, optimizer.schedule=constant, step, exponential, cosine or plateau. "
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"optimizer": keras.optimizers.Lion()},
+            BY_NAME + "rate. Received: optimizer=Lion. Choose gradient_descent, sgd, .* or muon.$",
+        ),
+        ({"optimizer": keras.optimizers.Adam(1e-3)}, "r=Adam. Set optimizer.name=adam.$"),
+        ({"optimizer.name": keras.optimizers.SGD}, "name=SGD. Set optimizer.name=sgd.$"),
+        (
+            {"optimizer.learning_rate": DECAY},
+            SCHEDULE + "Received: optimizer.learning_rate=ExponentialDecay. Any other is the callba"
+            "ck keras.callbacks.LearningRateScheduler with optimizer.schedule=constant.$",
+        ),
+        (
+            {"optimizer": {"schedule": DECAY}},
+            SCHEDULE + "Received: optimizer.schedule=ExponentialDecay. ",
+        ),
+        (
+            {"optimizer.learning_rate": ends},
+            "rate must be a number. Received: optimizer.learning_rate=ends, of the type function.$",
+        ),
+        ({"epochs": object()}, "number. Received: epochs=object, of the type object.$"),
+        ({"epoch": 3}, "'epoch' is not a setting of Sequential. Did you mean 'epochs'"),
+    ],
+)
+def test_objects_where_settings_are_names_and_numbers_are_refused_without_their_address(
+    settings, message, tmp_path
+):
+    with pytest.raises(ConfigError, match=message) as caught:
+        quick(tmp_path / "runs", model=build(), **settings)
+    assert "0x" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -69,6 +69,11 @@ def growing():
 ANY_SIZE = (tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int64))
 FRAME = pd.DataFrame({"number": X[:, 0], "text": ["a", "b", "c"] * 100})
 RANK = "number of axes of each tensor of a dataset must be known. Received: "
+W = np.ones(300, np.float32)
+WEIGHTS = (
+    r"Weights come with a dict of datasets for train, validation and test, whose training elements "
+    r"may be \(x, y, weights\)\.$"
+)
 INPUTS = "Several inputs must be a dict of tensors by the name of the model's input. Received: "
 
 
@@ -109,6 +114,27 @@ INPUTS = "Several inputs must be a dict of tensors by the name of the model's in
             r"one shape. Received: x of test with \(3,\) after \(4,\)",
         ),
         (lambda: ((X, Y),) * 4, "Received: a tuple of 4 parts"),
+        (lambda: (X, Y, W), r"and test\. Received: a tuple of 3 arrays\. " + WEIGHTS),
+        (lambda: [{"a": X}, Y, W], r"Received: a list of 3 arrays\. " + WEIGHTS),
+        (
+            lambda: ((X, Y, W), (X, Y)),
+            r"of a split must be \(x, y\)\. Received: a tuple of 3 arrays for part 1\. " + WEIGHTS,
+        ),
+        (lambda: ((X, Y, W),) * 3, r"a tuple of 3 arrays for part 1\. " + WEIGHTS),
+        (
+            lambda: {"train": (X, Y, W), "validation": (X, Y), "test": (X, Y)},
+            r"a tuple of 3 arrays for train\. " + WEIGHTS,
+        ),
+        (lambda: {**pipelines(), "train": (X, Y, W)}, "3 arrays for train. " + WEIGHTS),
+        (
+            lambda: tf.data.Dataset.from_tensor_slices((X, Y, W)).batch(32),
+            r"must be \(x, y\), of .* data with \(.*, float32 \(None,\)\)\. " + WEIGHTS,
+        ),
+        (
+            lambda: pipelines(test=tf.data.Dataset.from_tensor_slices((X, Y, W)).batch(32)),
+            r"test with .*\)\. Weights are for train only: add \.map\(lambda x, y, weights: \(x, ",
+        ),
+        (lambda: ((X, X, X), Y), "Several inputs must be a dict of arrays"),
         (
             lambda: (FRAME, Y),
             r"DataFrame of object \(300, 2\)\. Columns of texts are encoded .*=table, .*target=",
@@ -250,8 +276,8 @@ def test_a_pipeline_that_mixes_classes_trains_on_classes(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("batch_size", 8, "which has its own batches"),
-        ("repeat", 3, "whose passes"),
+        ("batch_size", 8, r"whose batches are those of its \.batch\(…\)\."),
+        ("repeat", 3, r"whose passes in an epoch are those of its \.repeat\(…\)\."),
         ("validation_split", 0.3, "which has validation samples"),
         ("class_weight", "balanced", "whose elements may be"),
     ],
@@ -261,6 +287,74 @@ def test_settings_that_pipelines_cannot_follow_are_refused(key, value, reason, t
     with pytest.raises(ConfigError, match=message):
         train({key: value}, tmp_path / "runs", model=build, data=pipelines())
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+@tf.autograph.experimental.do_not_convert
+def weighted(x, y):
+    return x, y, tf.cast(y + 1, tf.float32)
+
+
+def mean_of_batch(targets, outputs):
+    return keras.ops.mean(keras.ops.square(targets - outputs))
+
+
+class MeanOfBatch(keras.losses.Loss):
+    """A loss whose mean over the batch hides its samples from weights."""
+
+    def call(self, targets, outputs):
+        return mean_of_batch(targets, outputs)
+
+
+class MeanOfColumns(keras.losses.Loss):
+    """A loss with a mean over the batch for each column."""
+
+    def call(self, targets, outputs):
+        return keras.ops.mean(keras.ops.square(targets - outputs), axis=0)
+
+
+def mean_of_samples(targets, outputs):
+    return keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
+
+
+BALANCED = {"class_weight": "balanced"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "data", "settings", "received"),
+    [
+        (mean_of_batch, (X, Y), BALANCED, "mean_of_batch, which gives one number for 2 samples"),
+        (MeanOfBatch(), (X, Y), BALANCED, "MeanOfBatch, which gives one number for 2 samples"),
+        ("dice", (X, Y), BALANCED, "dice, which gives one number for 2 samples"),
+        (mean_of_batch, {}, {}, "mean_of_batch, which gives one number for 2 samples"),
+    ],
+    ids=["function", "class", "of Keras", "pipeline"],
+)
+def test_weights_with_a_loss_that_gives_no_value_for_each_sample_are_refused(
+    loss, data, settings, received, tmp_path
+):
+    data = data or pipelines(train=batches().map(weighted))
+    message = f"need a loss that gives a value for each sample. Received: loss=.*{received}. Return"
+    with pytest.raises(ConfigError, match=message) as caught:
+        train({"loss": loss, **settings}, tmp_path / "runs", model=build, data=data)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_a_mean_for_each_of_two_columns_is_none_for_each_of_two_samples(tmp_path):
+    data, message = (X, Y > 0), r"which gives the shape \(2,\) for 3 samples"
+    settings = {"loss": MeanOfColumns(), **BALANCED}
+    with pytest.raises(ConfigError, match=message):
+        train(settings, tmp_path / "runs", model=build, data=data)
+
+
+@pytest.mark.parametrize(
+    ("loss", "settings"), [(mean_of_batch, {}), (mean_of_samples, BALANCED)], ids=["mean", "each"]
+)
+def test_a_mean_of_the_batch_is_a_loss_without_weights_and_one_of_each_sample_with_them(
+    loss, settings, tmp_path
+):
+    given = {"loss": loss, "epochs": 1, **settings}
+    assert train(given, tmp_path, figures=False, model=build, data=(X, Y)).is_finished
 
 
 def test_settings_with_their_defaults_are_taken_beside_pipelines(tmp_path):

@@ -189,6 +189,20 @@ def test_a_run_that_stopped_early_is_not_trained_further(tmp_path):
     assert environment["examples_per_s"] > 0
 
 
+def test_a_full_disk_at_the_first_checkpoint_leaves_nothing_to_resume(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("app.training.checkpoint.np.savez", full)
+    message = (
+        r"npz cannot be written: no space left on device\. There is no earlier checkpoint, so "
+    )
+    with pytest.raises(RunError, match=message) as caught:
+        train(make_config("softmax", {"epochs": 2}), tmp_path, figures=False)
+    assert str(caught.value).endswith("so there is nothing to resume.")
+    assert not list((tmp_path / "softmax").iterdir())
+
+
 def test_a_run_whose_results_could_not_be_written_can_be_resumed(tmp_path):
     class InTheWay(keras.callbacks.Callback):
         def on_train_end(self, logs=None):

@@ -426,6 +426,19 @@ def test_a_failed_trial_is_told_in_one_line_while_the_search_runs(begun, capfd):
     assert "trial 1 failed: KeyError: 'odd'\n" in capfd.readouterr().err
 
 
+def test_the_progress_of_a_search_in_a_pipe_is_plain_lines(begun, capfd):
+    _, location = begun(definition_of({"trials": 2}))
+    study, definition = open_study(location)
+    with terminal_observer().search(study, definition) as on_progress:
+        work(location, on_progress=on_progress)
+    lines = capfd.readouterr().err.splitlines()
+    lines = [line for line in lines if not line.startswith("search: ")]
+    assert [re.sub(r"loss \d\.\d{4}$", "loss L", line) for line in lines] == [
+        "trials: 1 of 2, best validation loss L",
+        "trials: 2 of 2, best validation loss L",
+    ]
+
+
 def raising_once(error):
     errors = [error]
 

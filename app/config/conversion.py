@@ -1,5 +1,6 @@
 """Converts values to the types of a configuration's fields."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 from app.errors import ConfigError
 from models.config.limits import Limit, OneOf, limits_of
+from serving.errors import one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -21,6 +23,8 @@ _WANTED = {
     "string": "text",
     "finite": "finite",
 }
+# What Python writes of an object that has no text of its own.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 _TEXTS = (str, tuple[str, ...])
 _WANTED_OF_ALL = {"int": "whole numbers", "float": "numbers", "string": "texts"}
 
@@ -79,4 +83,12 @@ def _first_problem(error: "ValidationError", prefix: str, limits: Mapping[str, L
         wanted = _WANTED_OF_ALL.get(kind, wanted)
     limit = limits.get(str(problem["loc"][-1]))
     wanted = f"one of {limit}" if isinstance(limit, OneOf) else wanted
-    return f"{key} must be {wanted}. Received: {key}={problem['input']!r}."
+    return f"{key} must be {wanted}. Received: {key}={_shown(problem['input'])}."
+
+
+def _shown(value: object) -> str:
+    """Return a value in one line; of an object that is shown by its address, name and type."""
+    text = repr(value)
+    if isinstance(value, str) or not _ADDRESS.search(text):
+        return text if isinstance(value, str) else one_line(text)
+    return f"{getattr(value, '__name__', type(value).__name__)}, of the type {type(value).__name__}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
-from app.system.user_code import absolute_reference, is_reference, reference_to
+from app.system.user_code import absolute_reference, is_reference, reference_to, shown_name
 from models.checks import check_choice, suggest
 from models.config.features import WEIGHTS_SUFFIX
 from serving.errors import cannot_read, one_line
@@ -22,6 +22,7 @@ from serving.frames import is_table
 from .conversion import converted, text_fields
 from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_model
 from .reading_config import ReadingConfig
+from .refused_objects import refuse_objects
 from .renamed_keys import refuse_renamed
 from .training_config import OWN_CODE, TrainingConfig
 
@@ -143,10 +144,11 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     keys = {name: _settable(getattr(config, name)) for name in PARTS}
     known = {key: value for part in keys.values() for key, value in part.items()}
     changes: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
+    refuse_objects(settings)
     for key, value in settings.items():
         if key not in known:
             hint = _suggest_key(key, known)
-            raise ConfigError(f"{key!r} is not a setting of {config.family}.{hint}")
+            raise ConfigError(f"{key!r} is not a setting of {shown_name(config.family)}.{hint}")
         part = next(name for name in PARTS if key in keys[name])
         plain = _plain(key, value)
         changes[part][key] = _converted(key, plain, known[key])

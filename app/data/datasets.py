@@ -53,6 +53,11 @@ class Stream:
     steps: int
     samples: int
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether each sample has a weight."""
+        return self.batches is not None and len(self.batches.element_spec) > 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:

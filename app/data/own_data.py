@@ -41,6 +41,11 @@ _FORMS = (
     "datasets for train, validation and test"
 )
 
+_WEIGHTS = (
+    "Weights come with a dict of datasets for train, validation and test, whose training elements "
+    "may be (x, y, weights)."
+)
+
 
 def is_own_data(data: Any) -> bool:
     """Return whether data are arrays or pipelines, rather than a source or a table."""
@@ -88,6 +93,7 @@ def write_own_data(
         DataError: the data has another form, is endless or empty, its samples differ in shape, or
             the disk is full.
     """
+    _refuse_weights(data)
     sets = _arrays_by_split(data)
     if sets is not None:
         _write_arrays(sets, folder)
@@ -105,6 +111,31 @@ def write_own_data(
     return None
 
 
+def _refuse_weights(data: Any) -> None:
+    """Refuse arrays (x, y, weights), of all samples or of a split."""
+    if _is_triple(data):
+        received = f"a {type(data).__name__} of 3 arrays"
+        raise DataError(f"data must be {_FORMS}. Received: {received}. {_WEIGHTS}")
+    if isinstance(data, tf.data.Dataset):
+        return
+    named = data if isinstance(data, Mapping) else dict(enumerate(data, 1))
+    parts = [part for part in named.values() if not isinstance(part, tf.data.Dataset)]
+    if all(_is_pair(part) or _is_triple(part) for part in parts):
+        for name, part in named.items():
+            if _is_triple(part):
+                place = name if isinstance(data, Mapping) else f"part {name}"
+                raise DataError(
+                    "Arrays of a split must be (x, y). "
+                    f"Received: a {type(part).__name__} of 3 arrays for {place}. {_WEIGHTS}"
+                )
+
+
+def _is_triple(part: Any) -> bool:
+    """Return whether a part of data is three arrays, as `keras.Model.fit` takes with weights."""
+    is_three = isinstance(part, tuple | list) and len(part) == 3
+    return is_three and _is_inputs(part[0]) and all(hasattr(a, "shape") for a in part[1:])
+
+
 def _arrays_by_split(data: Any) -> dict[str, Any] | None:
     """Return the arrays (x, y) of the splits; None if data has another form."""
     if isinstance(data, tf.data.Dataset) or len(data) not in _SPLITS_OF_ARRAYS:
@@ -119,7 +150,11 @@ def _arrays_by_split(data: Any) -> dict[str, Any] | None:
 def _is_pair(part: Any) -> bool:
     """Return whether a part of data is (x, y), as `keras.datasets` have for training and test."""
     is_two = isinstance(part, tuple | list) and len(part) == 2
-    return is_two and all(hasattr(array, "shape") or isinstance(array, Mapping) for array in part)
+    return is_two and all(map(_is_inputs, part))
+
+
+def _is_inputs(array: Any) -> bool:
+    return hasattr(array, "shape") or isinstance(array, Mapping)
 
 
 def _write_arrays(sets: Mapping[str, Any], folder: Path) -> None:
@@ -421,9 +456,13 @@ def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
         )
     leaves = [*named_arrays(spec[0]).values(), *spec[1:]] if is_tuple else []
     if not leaves or not all(isinstance(leaf, tf.TensorSpec) for leaf in leaves):
+        fix = ""
+        if isinstance(spec, tuple) and len(spec) == 3 and not has_weights:
+            drop = "Weights are for train only: add .map(lambda x, y, weights: (x, y))."
+            fix = f" {drop if name in SPLITS else _WEIGHTS}"
         raise DataError(
             f"Each element of a dataset must be {wanted}, of dense tensors. "
-            f"Received: {name} with {_describe(spec)}."
+            f"Received: {name} with {_describe(spec)}.{fix}"
         )
     if any(leaf.shape.rank is None for leaf in leaves):
         raise DataError(

@@ -76,8 +76,8 @@ Callbacks = Sequence[keras.callbacks.Callback]
 # Settings that a user's pipeline cannot follow, and what it does in their place.
 _NOT_FOR_STREAMS = {
     "class_weight": "whose elements may be (x, y, weights)",
-    "batch_size": "which has its own batches, of .batch(64)",
-    "repeat": "whose passes in an epoch are its own, of .repeat(2)",
+    "batch_size": "whose batches are those of its .batch(…)",
+    "repeat": "whose passes in an epoch are those of its .repeat(…)",
     "validation_split": "which has validation samples of its own",
 }
 # Samples for which a new model must have the outputs of the one that it begins with.
@@ -123,8 +123,9 @@ def train(  # noqa: PLR0913 - most callers give one or two
             takes that of `config`.
 
     Returns:
-        The finished run. If it fails before the end of the first epoch, its folder is removed;
-        afterwards the folder stays and `resume` continues from the last checkpoint.
+        The finished run. If it fails before the end of the first epoch, its folder is removed,
+        unless the user's code is the cause, of which `error.txt` in the folder tells; afterwards
+        the folder stays and `resume` continues from the last checkpoint.
 
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
@@ -391,8 +392,8 @@ def checked_model(
 
     Raises:
         DataError: the family cannot take such data, or all inputs are equal.
-        ConfigError: head, loss, threshold and targets contradict each other; or the backbone cannot
-            be built; or the model to start from has another architecture.
+        ConfigError: head, loss, threshold, weights and targets contradict each other; or the
+            backbone cannot be built; or the model to start from has another architecture.
         RunError: the model is too large for this machine.
     """
     family = family_named(config.family)
@@ -416,7 +417,8 @@ def checked_model(
         sample = dataset.model_inputs(splits.train[some(len(splits.train), _COMPARED)])
         start_with(model, config.start_from, sample)
     output = trained_output(model, sized.trained_layer, dataset.task)
-    make_loss(config.training, dataset.task, output)
+    has_weights = dataset.stream is not None and dataset.stream.has_weights
+    make_loss(config.training, dataset.task, output, has_weights)
     extra_metrics(config.training, dataset.task, output)
     for name in config.training.callbacks:
         own_callback(name)
@@ -478,6 +480,8 @@ def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
 def _session(folder: Path, team: Team) -> Iterator[None]:
     """Lock a run's folder while it is trained; after SIGTERM or SIGINT, name the resume command.
 
+    After an error of the user's code too, unless it would end the resumed run in the same way.
+
     A process that writes nothing needs neither.
     """
     if not team.is_writer:
@@ -497,9 +501,10 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
         except OwnCodeError as error:
             text = "".join(traceback.format_exception(error))
             (folder / FAILURE).write_text(f"{error}\n\n{text}", "utf-8")
+            is_hopeless = error.is_lasting and not (folder / CHECKPOINT).exists()
+            then = NOTHING_TO_RESUME if is_hopeless else f"Resume with: {resume_command(folder)}"
             raise OwnCodeError(
-                f"{str(error).rstrip('.')}. {folder / FAILURE} says more. Resume with: "
-                f"{resume_command(folder)}"
+                f"{str(error).rstrip('.')}. {folder / FAILURE} says more. {then}", error.is_lasting
             ) from error.__cause__
         except KeyboardInterrupt:
             if (folder / METRICS).exists() and not (folder / NEXT_CONFIG).exists():
@@ -514,7 +519,7 @@ def _removed_unless_resumable(folder: Path) -> Iterator[None]:
     """Remove a new run's folder after an error, unless `resume` could continue the run."""
     try:
         yield
-    except OwnCodeError:  # code can be mended, and the run be resumed from its beginning
+    except OwnCodeError:  # the folder tells of it, and a run can be resumed from its beginning
         raise
     except BaseException:
         if not ((folder / CHECKPOINT).exists() or (folder / METRICS).exists()):

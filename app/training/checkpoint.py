@@ -307,10 +307,10 @@ def _write_checkpoint(
             text = json.dumps(state, default=float)
             np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **content)  # type: ignore[arg-type]
     except OSError as error:
-        raise RunError(
-            f"{cannot_write(path, error)} The previous checkpoint is intact. "
-            f"Resume with: {resume_command(path.parent)}"
-        ) from None
+        kept = "There is no earlier checkpoint, so there is nothing to resume."
+        if path.exists():
+            kept = f"The previous checkpoint is intact. Resume with: {resume_command(path.parent)}"
+        raise RunError(f"{cannot_write(path, error)} {kept}") from None
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -307,7 +307,8 @@ class Job:
         if self.member_layer:
             learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
-        loss = make_loss(training, self.task, self.output)
+        has_weights = self.stream is not None and self.stream.has_weights
+        loss = make_loss(training, self.task, self.output, has_weights)
         extra = extra_metrics(training, self.task, self.output)
         units = units_of_values(self.model) if self.task == "regression" else None
         if units is not None:

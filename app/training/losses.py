@@ -16,7 +16,14 @@ from app.system.user_code import is_reference
 from models.own import ends_in_logits
 from serving.manifest import TASKS
 
-from .own_losses import MetricAround, OnProbabilities, own_loss, own_metric, try_out
+from .own_losses import (
+    MetricAround,
+    OnProbabilities,
+    check_value_per_sample,
+    own_loss,
+    own_metric,
+    try_out,
+)
 
 # The losses that suit each task; the first is the default.
 _LOSSES = {
@@ -81,7 +88,10 @@ def trained_output(model: keras.Model, layer: str, task: str) -> TrainedOutput:
 
 
 def make_loss(
-    config: TrainingConfig, task: str, output: TrainedOutput | None = None
+    config: TrainingConfig,
+    task: str,
+    output: TrainedOutput | None = None,
+    has_weights: bool = False,
 ) -> keras.losses.Loss:
     """Return the loss that the settings name.
 
@@ -89,9 +99,11 @@ def make_loss(
         config: settings of the training.
         task: `multiclass`, `multilabel` or `regression`.
         output: what the model returns; None for probabilities of all classes, or values.
+        has_weights: whether samples have weights of their own, beside those of classes.
 
     Raises:
-        ConfigError: the loss does not suit the task, or a user's loss cannot be computed.
+        ConfigError: the loss does not suit the task; or a user's loss cannot be computed, or gives
+            no value for each sample, where samples or classes have weights.
     """
     output = output or TrainedOutput(0)
     if config.loss not in LOSSES:
@@ -99,6 +111,8 @@ def make_loss(
         loss = own_loss(config.loss, output.activation)
         if output.units:
             try_out(config.loss, "loss", loss, output.units)
+            if has_weights or config.class_weight != "none":
+                check_value_per_sample(config.loss, loss, output.units)
         return loss
     allowed = _LOSSES[task]
     name = allowed[0] if config.loss == "auto" else config.loss

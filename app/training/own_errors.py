@@ -19,6 +19,12 @@ from serving.errors import HornbillError
 _OTHER_COUNTS = re.compile(
     r"expected to contain (\d+) elements? but contained (?:only|at least) (\d+)"
 )
+# What errors say that end when a file is back or there is room. TensorFlow passes them on as texts,
+# and its own class for lost files stands for missing operators too.
+_PASSING = re.compile(
+    r"No such file or directory|No space left on device|Disk quota exceeded|"
+    r"\b(?:OS|IO|FileNotFound|Permission|Timeout|Connection\w*)Error: "
+)
 
 
 @contextlib.contextmanager
@@ -39,7 +45,8 @@ def naming_own_code(
         is_streamed: whether a user's pipeline is read.
 
     Raises:
-        OwnCodeError: the code raised an error.
+        OwnCodeError: the code raised an error. It is lasting, unless a callback raised it, which
+            can be mended, or the reason is one that passes, such as a file that is missing.
     """
     try:
         with _whole_tracebacks():
@@ -61,20 +68,26 @@ def naming_own_code(
         if is_streamed and (counts := _OTHER_COUNTS.search(str(error))):
             raise OwnCodeError(
                 f"train must have as many batches in each epoch, {counts[1]} as counted before the "
-                f"first. Received: {counts[2]} {when}."
+                f"first. Received: {counts[2]} {when}.",
+                is_lasting=True,
             ) from error
         code = _own_code(config, is_streamed)
         if not code:
             raise
         raise OwnCodeError(
             f"Keras must be able to train with {', '.join(map(shown_name, code))}. "
-            f"Received: an error {when}, {describe_error(error)}"
+            f"Received: an error {when}, {describe_error(error)}",
+            is_lasting=not _passes(error),
         ) from error
 
 
 @contextlib.contextmanager
-def naming_lost_files(inputs: Array) -> Iterator[None]:
+def naming_lost_files(inputs: Array, history: Sequence[Any]) -> Iterator[None]:
     """Name the file that could not be decoded again, of which TensorFlow says nothing.
+
+    Args:
+        inputs: the inputs.
+        history: rows of the epochs that have ended, as they are when an error is raised.
 
     Raises:
         RunError: a row of `inputs` could not be computed.
@@ -84,11 +97,16 @@ def naming_lost_files(inputs: Array) -> Iterator[None]:
     except Exception:
         problems = [getattr(array, "problem", None) for array in array_parts(inputs)]
         if problem := next(filter(None, problems), None):
+            then = "resume the run" if history else "train again"
             raise RunError(
                 "Images that are decoded in each epoch must stay as they are. "
-                f"Received: {problem} Put it back, and resume the run."
+                f"Received: {problem} Put it back, and {then}."
             ) from None
         raise
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, OSError) or _PASSING.search(str(error)) is not None
 
 
 def _own_code(config: RunConfig, is_streamed: bool) -> list[str]:

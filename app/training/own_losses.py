@@ -227,6 +227,34 @@ def try_out(name: str, kind: str, compute: Callable[[Any, Any], Any], units: int
         )
 
 
+def check_value_per_sample(name: str, loss: keras.losses.Loss, units: int) -> None:
+    """Require a loss that weights of samples reach: Keras multiplies what its `call` returns.
+
+    A mean of the batch would be multiplied by the mean of the weights, which tells no samples
+    apart.
+
+    Args:
+        name: the setting.
+        loss: the loss, which can be computed, see `try_out`.
+        units: number of outputs.
+
+    Raises:
+        ConfigError: it does not give a value, or several, for each sample.
+    """
+    if type(loss).__call__ is not keras.losses.Loss.__call__:
+        return  # only its author knows what it does with weights
+    samples = 2 if units != 2 else 3  # a value for each output must not look like one for each
+    nothing = keras.ops.convert_to_tensor(np.full((samples, units), 0.5, np.float32))
+    shape = np.shape(keras.ops.convert_to_numpy(loss.call(nothing, nothing)))
+    if shape[:1] != (samples,):
+        given = f"the shape {shape}" if shape else "one number"
+        raise ConfigError(
+            "Weights of samples or classes need a loss that gives a value for each sample. "
+            f"Received: loss={shown_name(name)}, which gives {given} for {samples} samples. "
+            "Return the mean of each sample, over axis=-1, or train without weights."
+        )
+
+
 def _instance(name: str, kind: str, base: type) -> Any:
     """Return what a reference names: an object of `base`, or a function."""
     found = load_object(name, kind)

@@ -15,6 +15,7 @@ from app.distributed.team import Team
 from app.errors import RunError, TuningError
 from app.runs.run_folder import Run, unwritable
 from app.runs.train import Callbacks, train
+from app.system.signals import NOTHING_TO_RESUME
 from serving.errors import HornbillError
 
 from .definition import Definition
@@ -111,8 +112,9 @@ def _refit(folder: Path, result: SearchResult, observe: ObserveRefit) -> Run:
             # On one device, like the trials.
             return train(config, folder / REFIT, callbacks, Team())
     except HornbillError as error:
-        # The command that resumes the run is of no use: the next refit begins anew.
-        reason = str(error).partition(" Resume with: ")[0].rstrip(".")
+        # What is said of resuming the run is of no use: the next refit begins anew.
+        reason = str(error).removesuffix(f" {NOTHING_TO_RESUME}")
+        reason = reason.partition(" Resume with: ")[0].rstrip(".")
         raise RunError(
             f"The refit of the best trial failed: {reason}. "
             f"{TABLE}, {TRIALS_REPORT} and {BEST} are in {folder}. "

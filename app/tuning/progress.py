@@ -21,7 +21,7 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def terminal_observer() -> Observer:
-    """Return an observer that draws progress bars on standard error."""
+    """Return an observer that draws bars on standard error, or writes lines into a pipe or log."""
     return Observer(_show_search, _show_refit)
 
 
@@ -45,8 +45,12 @@ def _show_refit() -> Iterator[Sequence[TrainingProgress | TrainingLog]]:
 @contextmanager
 def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProgress]:
     console = Console(stderr=True)
-    for line in describe_space(study, definition):
+
+    def write(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    for line in describe_space(study, definition):
+        write(line)
     bar = Progress(
         TextColumn("trials"),
         BarColumn(),
@@ -54,6 +58,7 @@ def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProg
         TimeElapsedColumn(),
         TextColumn("{task.fields[best]}"),
         console=console,
+        disable=not console.is_terminal,  # it would draw its last state into a log
     )
     total = definition.budget.trials
     told, named = 0, len(failed_trials(study))
@@ -69,13 +74,12 @@ def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProg
             bar.update(task, completed=ended, best=best)
             failed = failed_trials(study)
             for trial in failed[named:]:
-                line = f"trial {number_of(trial)} failed: {trial.user_attrs[FAILURE]}"
-                bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+                write(f"trial {number_of(trial)} failed: {trial.user_attrs[FAILURE]}")
             named = len(failed)
-            if ended > told and not bar.console.is_terminal:  # a bar cannot be drawn into a log
+            if ended > told and bar.disable:
                 told = ended
                 count = f"{ended} of {total}" if total else f"{ended}"
-                bar.console.print(f"trials: {count}, {best}".rstrip(", "), highlight=False)
+                write(f"trials: {count}, {best}".rstrip(", "))
 
         yield update
         update()
