@@ -554,7 +554,9 @@ def test_a_failed_proof_publishes_nothing(tmp_path):
     inputs = keras.Input((4,), name="inputs")
     logits = Chaos()(keras.layers.Dense(3)(keras.layers.Dense(1024, "tanh")(inputs)))
     model = keras.Model(inputs, {"probabilities": keras.layers.Softmax()(logits)})
-    with pytest.raises(ProofError, match="must not depend on how numbers are rounded"):
+    # Where Keras rounds alike in both of its ways, only the artifacts differ.
+    message = "(must not depend on how numbers are rounded|must be within 1.0e-05).*was published"
+    with pytest.raises(ProofError, match=message):
         export_bundle(model, tmp_path, "chaos", facts(), with_edge_cases(rows(), "drawn"))
     assert not list(tmp_path.iterdir())
 
