@@ -76,6 +76,17 @@ def test_an_npz_keeps_its_own_validation_split(name, mnist_arrays, tmp_path):
         np.testing.assert_array_equal(dataset.targets[split], targets)
 
 
+def test_an_npz_without_test_arrays_is_split(mnist_arrays, tmp_path):
+    own = {name: array for name, array in mnist_arrays.items() if "train" in name}
+    np.savez(tmp_path / "own.npz", **own)
+    splits = split_dataset(load_dataset(str(tmp_path / "own.npz")), seed=0)
+    assert (len(splits.test), len(splits.validation)) == (40, 16)
+    validation = {"x_val": mnist_arrays["x_test"], "y_val": mnist_arrays["y_test"]}
+    np.savez(tmp_path / "own.npz", **own, **validation)
+    splits = split_dataset(load_dataset(str(tmp_path / "own.npz")), seed=0)
+    assert (len(splits.test), splits.validation.tolist()) == (40, [*range(200, 220)])
+
+
 @pytest.mark.parametrize("position", range(100, 1000, 60))
 def test_a_damaged_npz_is_read_or_refused(position, mnist_arrays, tmp_path):
     path = tmp_path / "own.npz"

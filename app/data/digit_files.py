@@ -45,7 +45,8 @@ def read_npz(path: Path) -> Dataset:
         raise DataError(
             f"{path} must have one validation split. Received: x_{' and x_'.join(validation)}."
         )
-    splits = ("train", *validation, "test")
+    has_test = "x_test" in arrays or "y_test" in arrays
+    splits = ("train", *validation, *(("test",) if has_test else ()))
     expected = [f"{kind}_{split}" for split in splits for kind in ("x", "y")]
     missing = [name for name in expected if name not in arrays]
     if missing:
@@ -71,7 +72,7 @@ def joined_arrays(source: str, splits: Mapping[str, tuple[np.ndarray, np.ndarray
     Args:
         source: name of the source.
         splits: images and labels of each split by its name: training first, then perhaps
-            validation, and test at the end.
+            validation, and perhaps `test` at the end.
 
     Raises:
         DataError: the arrays are not images with their labels.
@@ -92,16 +93,20 @@ def joined_arrays(source: str, splits: Mapping[str, tuple[np.ndarray, np.ndarray
                 f"Received: {targets.dtype} {targets.shape}. Labels, values and texts need a table "
                 "of image paths, or arrays that Python code passes."
             )
-    (first, (x_train, _)), *others = splits.items()
-    for name, (images, _) in others:
+    starts, count, (x_train, _) = {}, 0, splits["train"]
+    for name, (images, _) in splits.items():
         if images.shape[1:] != x_train.shape[1:]:
             raise DataError(
-                f"x_{first} and x_{name} of {source} must have images of one size. "
+                f"x_train and x_{name} of {source} must have images of one size. "
                 f"Received: {x_train.shape[1:]} and {images.shape[1:]}."
             )
+        starts[name] = count
+        count += len(images)
+    test_start = starts.pop("test", None)
+    validation_start = next((start for name, start in starts.items() if name != "train"), None)
     images, targets = map(np.concatenate, zip(*splits.values(), strict=True))
-    dataset = image_arrays(source, images, targets, test_start=len(images) - len(others[-1][1][0]))
-    return replace(dataset, validation_start=len(x_train) if len(splits) > 2 else None)
+    dataset = image_arrays(source, images, targets, test_start=test_start)
+    return replace(dataset, validation_start=validation_start)
 
 
 def read_semeion(path: Path) -> Dataset:

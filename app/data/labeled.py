@@ -43,7 +43,7 @@ from .targets import (
 )
 
 # Arrays of an .npz in the layout of `keras.datasets.mnist`.
-_KERAS_ARRAYS = {"x_train", "y_train", "x_test", "y_test"}
+_KERAS_ARRAYS = {"x_train", "y_train"}
 # Names of the array of targets in other .npz files.
 _TARGETS = ("y", "targets", "labels", "y_test")
 
