@@ -79,6 +79,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def either(names: Sequence[str]) -> str:
+    """Return two names or more of which one is to be chosen: `a, b or c`."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 def first_few(items: Sequence[object], separator: str = ", ") -> str:
     """Return the first three items and how many more there are: `a, b, c, and 2 more`."""
     more = [f"and {len(items) - _NAMED:,} more"] if len(items) > _NAMED else []

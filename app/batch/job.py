@@ -11,6 +11,7 @@ from pathlib import Path
 from app.errors import BatchError
 from serving import Manifest, Predictor
 from serving.bundle import CHECKSUMS
+from serving.errors import either
 from serving.manifest import describe_batch
 from serving.outputs import choose_output, feature_dimension
 from serving.versions import find_version
@@ -134,7 +135,7 @@ def _check_output(job: Job) -> None:
         check_new(job.output)
     elif _LIKE_A_FILE.fullmatch(job.output.suffix) and not job.output.is_dir():
         raise BatchError(
-            f"--output must be a file that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
+            f"--output must be a file that ends in {either(SUFFIXES)}, "
             f"or a folder. Received: {job.output}."
         )
 

@@ -89,6 +89,9 @@ def _first_problem(error: "ValidationError", prefix: str, limits: Mapping[str, L
 def _shown(value: object) -> str:
     """Return a value in one line; of an object that is shown by its address, name and type."""
     text = repr(value)
-    if isinstance(value, str) or not _ADDRESS.search(text):
-        return text if isinstance(value, str) else one_line(text)
-    return f"{getattr(value, '__name__', type(value).__name__)}, of the type {type(value).__name__}"
+    if isinstance(value, str):
+        return text
+    if _ADDRESS.search(text):
+        kind = type(value).__name__
+        return f"{getattr(value, '__name__', kind)}, of the type {kind}"
+    return one_line(text)

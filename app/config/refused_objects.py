@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import ConfigError
+from serving.errors import either
 
 from .training_config import OPTIMIZERS, SCHEDULES
 
@@ -26,7 +27,7 @@ def refuse_objects(settings: Mapping[str, Any]) -> None:
         if value is not None and not isinstance(value, _PLAIN):
             name = _class_name(value)
             same = name.lower() if name.lower() in OPTIMIZERS else ""
-            hint = f"Set optimizer.name={same}." if same else f"Choose {_listed(OPTIMIZERS)}."
+            hint = f"Set optimizer.name={same}." if same else f"Choose {either(OPTIMIZERS)}."
             raise ConfigError(
                 "Optimizers are chosen by name, optimizer.name, with settings such as "
                 f"optimizer.learning_rate. Received: {key}={name}. {hint}"
@@ -35,7 +36,7 @@ def refuse_objects(settings: Mapping[str, Any]) -> None:
         if _is_schedule(settings.get(key)):
             raise ConfigError(
                 "Schedules of the learning rate are chosen by name, optimizer.schedule="
-                f"{_listed(SCHEDULES)}. Received: {key}={_class_name(settings[key])}. Any other is "
+                f"{either(SCHEDULES)}. Received: {key}={_class_name(settings[key])}. Any other is "
                 "the callback keras.callbacks.LearningRateScheduler with "
                 "optimizer.schedule=constant."
             )
@@ -49,7 +50,3 @@ def _is_schedule(value: Any) -> bool:
 
 def _class_name(value: Any) -> str:
     return value.__name__ if isinstance(value, type) else type(value).__name__
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -26,7 +26,7 @@ _TARGETS = "targets"
 _FEW = 100
 # How far the sum of probabilities may be from 1.
 _TOLERANCE = 1e-3
-_OF_SHARES = (
+_OF_PROBABILITIES = (
     "y holds probabilities of classes, which the loss compares; elsewhere the most probable one is "
     "the class"
 )
@@ -161,8 +161,8 @@ def read_array_folder(source: str, task: str) -> Dataset:
     is_label = task == "multilabel" and targets.size == len(targets)
     task = "multiclass" if is_label else task
     read, labels = _READERS[task](targets, facts.labels)
-    has_shares = task == "multiclass" and _are_shares(targets)
-    notes = (*facts.notes, _OF_SHARES) if has_shares else tuple(facts.notes)
+    has_probabilities = task == "multiclass" and _are_probabilities(targets)
+    notes = (*facts.notes, _OF_PROBABILITIES) if has_probabilities else tuple(facts.notes)
     is_rows = inputs.ndim == 2 and inputs.dtype == np.float32
     return Dataset(
         source=bare_reference(facts.origin) or "the data",
@@ -174,7 +174,7 @@ def read_array_folder(source: str, task: str) -> Dataset:
         validation_start=facts.validation_start,
         test_start=facts.test_start,
         notes=notes,
-        class_probabilities=np.asarray(targets, np.float32) if has_shares else None,
+        class_probabilities=np.asarray(targets, np.float32) if has_probabilities else None,
         stream=Stream(None, facts.steps, facts.samples) if facts.steps else None,
     )
 
@@ -211,7 +211,7 @@ def may_be_classes(folder: Path) -> bool:
 
 def may_be_probabilities(folder: Path) -> bool:
     """Return whether targets are rows of numbers that could be probabilities of classes."""
-    return _are_shares(open_array(target_file(folder)))
+    return _are_probabilities(open_array(target_file(folder)))
 
 
 def has_one_hot_rows(folder: Path) -> bool:
@@ -223,7 +223,7 @@ def has_one_hot_rows(folder: Path) -> bool:
     )
 
 
-def _are_shares(targets: np.ndarray) -> bool:
+def _are_probabilities(targets: np.ndarray) -> bool:
     """Return whether the rows of targets sum to 1 without being one-hot."""
     if targets.ndim != 2 or targets.shape[1] < 2 or targets.dtype.kind != "f":
         return False
@@ -243,7 +243,7 @@ def _is_one_hot(targets: np.ndarray) -> bool:
 
 def _read_classes(targets: np.ndarray, names: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     if targets.size > len(targets):
-        if not (_is_one_hot(targets) or _are_shares(targets)):
+        if not (_is_one_hot(targets) or _are_probabilities(targets)):
             wanted = "classes: whole numbers (samples,), one-hot rows, or rows that sum to 1"
             raise _wrong_targets(wanted, targets)
         classes = np.concatenate([rows.argmax(axis=1) for rows in chunks(targets)])

@@ -12,10 +12,9 @@ from app.errors import DataError
 from serving.errors import cannot_read
 
 from .datasets import Dataset
+from .image_lists import SPLITS
 
 SEMEION_SIDE = 16
-# Names of the validation split in an archive.
-_VALIDATION = ("val", "valid", "validation")
 
 
 def read_npz(path: Path) -> Dataset:
@@ -40,7 +39,7 @@ def read_npz(path: Path) -> Dataset:
         zlib.error,
     ) as error:
         raise DataError(cannot_read(path, error, "an .npz of plain arrays")) from None
-    validation = [name for name in _VALIDATION if f"x_{name}" in arrays]
+    validation = [name for name in SPLITS["validation"] if f"x_{name}" in arrays]
     if len(validation) > 1:
         raise DataError(
             f"{path} must have one validation split. Received: x_{' and x_'.join(validation)}."

@@ -14,6 +14,7 @@ from app.errors import DataError
 from app.system.data_folders import find_data, where_looked
 from app.system.user_code import is_reference
 from models.checks import suggest
+from serving.errors import either
 from serving.frames import is_table
 
 from .file_names import check_names
@@ -105,7 +106,7 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
         if value := getattr(reading, name):
             given = value if isinstance(value, str) else ",".join(value)
             raise DataError(
-                f"{name} applies to tables only, {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}. "
+                f"{name} applies to tables only, {either(SUFFIXES)}. "
                 f"Received: {name}={given} for {source}."
             )
     if source in NAMED:

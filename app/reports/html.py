@@ -8,6 +8,7 @@ from shlex import quote
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from PIL import Image
 
 
 def render(template: str, **values: Any) -> str:
@@ -34,9 +35,9 @@ def data_uri(path: Path) -> str:
 
 
 def _width(path: Path) -> int:
-    """Return the width of a PNG in pixels, which its first chunk holds."""
-    with path.open("rb") as file:
-        return int.from_bytes(file.read(20)[16:], "big")
+    """Return the width of a PNG in pixels."""
+    with Image.open(path) as image:
+        return image.width
 
 
 def captioned_pictures(

@@ -93,7 +93,7 @@ def choose_compilation(
 def _fastest_turns(models: dict[str, keras.Model], batch: Sequence[Any]) -> dict[str, float]:
     """Return the time of a step of each precision, in seconds, in its fastest turn."""
     turns: list[dict[str, float]] = []
-    while len(turns) < _TURNS:
+    for _ in range(_TURNS):
         turn = {name: step_seconds(model, batch) for name, model in models.items()}
         turns.append(turn)
         if turn["mixed_bfloat16"] > _HOPELESS * turn["float32"]:

@@ -309,13 +309,10 @@ def numeric_targets(dataset: Dataset, model: keras.Model, num_outputs: int = 0) 
     """Return the targets that the loss compares outputs with, float32 `(samples, outputs)`.
 
     Classes become one-hot, or are the probabilities that the data has, for a single output a
-    column; values are standardized by the statistics
-    of the layer `values`, if there is one.
+    column; values are standardized by the statistics of the layer `values`, if there is one.
     """
-    if dataset.class_probabilities is not None:
-        return (
-            dataset.class_probabilities[:, 1:] if num_outputs == 1 else dataset.class_probabilities
-        )
+    if (probabilities := dataset.class_probabilities) is not None:
+        return probabilities[:, 1:] if num_outputs == 1 else probabilities
     if dataset.task == "multiclass" and num_outputs == 1:
         return dataset.targets[:, np.newaxis].astype(np.float32)
     if dataset.task == "multiclass":

@@ -233,7 +233,7 @@ def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
         head = _head_of_whole_floats(config.training.loss, units)
     elif of_data == "linear" and is_array_folder(source) and may_be_probabilities(Path(source)):
         asks = "num_classes" in builder.arguments or _is_of_classes(config.training.loss)
-        head = _head_of_shares(asks or has_one_hot_rows(Path(source)))
+        head = _head_of_probabilities(asks or has_one_hot_rows(Path(source)))
     else:
         head = of_data
     return replace(config, model=replace(config.model, head=head), chosen=config.chosen | {"head"})
@@ -253,7 +253,7 @@ def _head_of_whole_floats(loss: str, units: int) -> str:
     return "linear"
 
 
-def _head_of_shares(are_classes: bool) -> str:
+def _head_of_probabilities(are_classes: bool) -> str:
     """Return the head for rows that sum to 1: probabilities, or values, which is told."""
     if are_classes:
         return "softmax"
