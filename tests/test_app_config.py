@@ -18,6 +18,7 @@ from app.config.run_config import (
     make_config,
     parse_settings,
 )
+from app.config.without_effect import settings_without_effect
 from app.errors import ConfigError
 
 
@@ -280,3 +281,49 @@ def test_a_written_configuration_is_read_back_unchanged(learning_rate, epochs, h
 )
 def test_a_run_of_an_own_model_has_a_folder_that_a_shell_takes(family, name):
     assert family_named(family).short_name == name
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "sentence"),
+    [
+        (
+            "softmax",
+            {"optimizer.name": "sgd", "optimizer.momentum": 0.95},
+            "optimizer.momentum=0.95 has no effect with optimizer.name=sgd: it is for "
+            "optimizer.name=momentum|nesterov|muon.",
+        ),
+        (
+            "digits",
+            {"optimizer.schedule": "constant", "optimizer.warmup": 0.2},
+            "optimizer.warmup=0.2 has no effect with optimizer.schedule=constant: it is for "
+            "optimizer.schedule=cosine.",
+        ),
+        (
+            "digits",
+            {"variant": "mlp", "depth": 21},
+            "depth=21 has no effect with variant=mlp: it is for variant=resnet.",
+        ),
+        (
+            "features",
+            {"backbone": "MobileNetV2", "width": 64},
+            "width=64 has no effect with backbone=MobileNetV2: it is for backbone=residual.",
+        ),
+    ],
+)
+def test_a_setting_without_effect_has_a_sentence(family, settings, sentence):
+    assert settings_without_effect(make_config(family, settings)) == [sentence]
+
+
+def test_images_are_mixed_with_others_of_their_batch():
+    settings = {"batch_size": 1, "augmentation.cutmix": 1.0}
+    with pytest.raises(ConfigError, match="cutmix mixes .* at least 2. Received: batch_size=1."):
+        make_config("features", settings)
+
+
+def test_settings_with_an_effect_and_whole_files_of_defaults_are_not_told():
+    used = {"optimizer.name": "muon", "optimizer.momentum": 0.95, "width": 64, "depth": 2}
+    assert not settings_without_effect(make_config("features", used))
+    for family in ("digits", "softmax", "features"):
+        complete = flat_config(make_config(family))
+        settings = {key: complete[key] for key in complete if key not in ("family", "data", "seed")}
+        assert not settings_without_effect(make_config(family, settings))

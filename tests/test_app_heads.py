@@ -466,12 +466,14 @@ def test_weights_that_were_downloaded_in_part_are_named(keras_folder):
         application_backbone(image, "MobileNet", "imagenet")
 
 
-def test_layers_that_keep_random_weights_are_told(data, tmp_path):
+def test_layers_that_keep_random_weights_and_settings_without_effect_are_told(data, tmp_path):
     notes = Notes()
     settings = {"freeze": "all", "epochs": 1, "image_size": [32], "figures": False}
+    settings |= {"optimizer.name": "sgd", "optimizer.momentum": 0.5}
     with observed_reading(notes):
         train(make_config("features", settings, data=data), tmp_path)
     assert [line for line in notes.lines if line.startswith("residual has random weights")]
+    assert [line for line in notes.lines if line.startswith("optimizer.momentum=0.5 has no effect")]
 
 
 def test_the_first_layers_are_frozen_also_those_of_a_nested_model(tmp_path):

@@ -217,6 +217,16 @@ class FeatureTrainingConfig(TrainingConfig):
     progressive_resizing: bool = False
     augmentation: ImageAugmentationConfig = field(default_factory=ImageAugmentationConfig)
 
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        mixing = next((key for key in ("mixup", "cutmix") if getattr(self.augmentation, key)), None)
+        if mixing and self.batch_size == 1:
+            raise ValueError(
+                f"augmentation.{mixing} mixes the images of a batch, which must be at least 2. "
+                "Received: batch_size=1."
+            )
+
     @property
     def augments(self) -> bool:
         """Whether training steps see images that are changed at random."""

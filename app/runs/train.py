@@ -16,6 +16,7 @@ from app.config.families import build_model, family_named, is_own_model, task_of
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
 from app.config.weight_files import check_weight_files
+from app.config.without_effect import settings_without_effect
 from app.data.constant_inputs import require_variation
 from app.data.datasets import Dataset
 from app.data.frames import DataOnDisk, data_on_disk, move_data
@@ -206,6 +207,8 @@ def _train(
     )
     if team.is_writer:
         _tell_random_features(config.model)
+        for line in settings_without_effect(config):
+            tell(line)
     seed_everything(config.seed)  # the model that is checked is the one that is trained
     model = checked_model(config, dataset, splits, own)
     # Other models are read from a file.
