@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -467,6 +468,41 @@ def test_a_file_with_a_mistake_is_named_with_its_line(tmp_path):
 def image_net(*shape):
     layers = [keras.layers.Flatten(), keras.layers.Dense(2)]
     return lambda: keras.Sequential([keras.Input(shape), *layers])
+
+
+def in_doubles(input_shape, num_classes):
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            keras.layers.Dense(8, dtype="float64"),
+            keras.layers.Dense(num_classes, activation="softmax"),
+        ]
+    )
+
+
+def decomposed(input_shape, num_classes):
+    inputs = keras.Input(input_shape)
+    x = keras.ops.qr(keras.layers.Reshape((2, 2))(inputs))[1]
+    x = keras.layers.Flatten()(x)
+    return keras.Model(inputs, keras.layers.Dense(num_classes, activation="softmax")(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (in_doubles, "Layers must compute in float32, .* Received: float64 in layer"),
+        (decomposed, "Every operation must have a counterpart in ONNX. Received: Qr "),
+    ],
+)
+def test_a_model_that_onnx_cannot_express_is_told_before_training(model, reason, tmp_path):
+    notes = Notes()
+    settings = {"epochs": 1, "figures": False}
+    with observed_reading(notes):
+        run = train(settings, tmp_path, model=model, data=(X, Y))
+    start = "This model can be trained, but not be exported. "
+    (told,) = [line for line in notes.lines if line.startswith(start)]
+    assert re.match(start + reason, told)
+    assert run.metrics["test"]
 
 
 def test_a_model_of_colors_learns_from_gray_images(tmp_path):

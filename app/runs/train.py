@@ -58,6 +58,7 @@ from app.training.own_objects import read_objects
 from app.training.starting_weights import start_image_size, start_with, tell_start
 from models.config import OwnModelConfig
 
+from .export_check import tell_unless_exportable
 from .going_on import read_run_to_train, write_settings
 from .results import finish_run
 from .run_folder import (
@@ -229,6 +230,7 @@ def _train(
                 dataset = replace(dataset, source=config.data)
         if own is not None:
             config = save_untrained(model, config, folder)
+            tell_unless_exportable(model)
         run = report_run(folder, config, dataset, splits)
         passed = [type(each).__name__ for each in callbacks if not is_ours(each)]
         run = replace(run, data={**run.data, "callbacks": passed})
