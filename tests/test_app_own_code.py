@@ -283,9 +283,10 @@ SCHEDULE = "chosen by name, optimizer.schedule=constant, step, exponential, cosi
     ("settings", "message"),
     [
         (
-            {"optimizer": keras.optimizers.Lion()},
-            BY_NAME + "rate. Received: optimizer=Lion. Choose gradient_descent, sgd, .* or muon.$",
+            {"optimizer": keras.optimizers.Ftrl()},
+            BY_NAME + "rate. Received: optimizer=Ftrl. Choose gradient_descent, sgd, .* or muon.$",
         ),
+        ({"optimizer": keras.optimizers.Lion(1e-4)}, "r=Lion. Set optimizer.name=lion.$"),
         ({"optimizer": keras.optimizers.Adam(1e-3)}, "r=Adam. Set optimizer.name=adam.$"),
         ({"optimizer.name": keras.optimizers.SGD}, "name=SGD. Set optimizer.name=sgd.$"),
         (

@@ -33,8 +33,15 @@ OPTIMIZERS = (
     "rmsprop",
     "adam",
     "adamw",
+    "nadam",
+    "adamax",
+    "adafactor",
+    "lamb",
+    "lion",
     "muon",
 )
+# Optimizers whose steps subtract a fraction of each weight, `weight_decay`.
+DECAYING = ("adamw", "lamb", "lion", "muon")
 # Losses that label smoothing applies to.
 SMOOTHED = ("cross_entropy", "binary_cross_entropy")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
@@ -56,7 +63,7 @@ class OptimizerConfig:
         beta_2: decay of the average of the squared gradients (`adam` and `adamw` only). 0.95 suits
             large learning rates, 0.999 is the usual value.
         weight_decay: fraction of each weight that a step subtracts, times the learning rate
-            (`adamw` and `muon` only: Loshchilov & Hutter, 2019).
+            (`adamw`, `lamb`, `lion` and `muon` only: Loshchilov & Hutter, 2019).
         clip_norm: largest global norm of the gradients; longer gradients are scaled down. 0 turns
             clipping off.
         ema_momentum: momentum of the exponential moving average of the weights, which is

@@ -1,13 +1,14 @@
 """Finds settings that are given, and that another setting leaves without effect."""
 
 from .run_config import RunConfig, flat_config, make_config
+from .training_config import DECAYING
 
 # A setting, the other one on which it depends, and the values of that one with which it has an
 # effect. Families have some of them.
 _DEPENDENCIES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("optimizer.momentum", "optimizer.name", ("momentum", "nesterov", "muon")),
     ("optimizer.beta_2", "optimizer.name", ("adam", "adamw")),
-    ("optimizer.weight_decay", "optimizer.name", ("adamw", "muon")),
+    ("optimizer.weight_decay", "optimizer.name", DECAYING),
     ("optimizer.warmup", "optimizer.schedule", ("cosine",)),
     ("optimizer.decay_rate", "optimizer.schedule", ("step", "exponential", "plateau")),
     ("optimizer.decay_epochs", "optimizer.schedule", ("step", "exponential", "plateau")),

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from app.config.training_config import OptimizerConfig
+from app.config.training_config import DECAYING, OptimizerConfig
 from app.errors import ConfigError
 from models.heads import HEAD_LAYERS
 
@@ -20,6 +20,11 @@ _OPTIMIZERS: dict[str, Any] = {
     "rmsprop": keras.optimizers.RMSprop,
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
+    "nadam": keras.optimizers.Nadam,
+    "adamax": keras.optimizers.Adamax,
+    "adafactor": keras.optimizers.Adafactor,
+    "lamb": keras.optimizers.Lamb,
+    "lion": keras.optimizers.Lion,
     "muon": Muon,
 }
 
@@ -33,7 +38,7 @@ def make_optimizer(
         arguments |= {"momentum": config.momentum, "nesterov": config.name == "nesterov"}
     if config.name in ("adam", "adamw"):
         arguments["beta_2"] = config.beta_2
-    if config.name in ("adamw", "muon"):
+    if config.name in DECAYING:
         arguments["weight_decay"] = config.weight_decay
     if config.name == "muon":
         arguments |= {

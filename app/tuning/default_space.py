@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.config.run_config import RunConfig, flat_config
+from app.config.training_config import DECAYING
 
-# Optimizers whose steps subtract a fraction of each weight.
-_DECAYING = ("adamw", "muon")
 # A fraction must be below 1.
 _LARGEST_FRACTION = 0.95
 
@@ -27,7 +26,7 @@ def default_space(base: RunConfig, kind: str) -> dict[str, str]:
     settings = flat_config(base)
     space = {"optimizer.learning_rate": _around(settings["optimizer.learning_rate"], 4)}
     decay = settings["optimizer.weight_decay"]
-    if settings["optimizer.name"] in _DECAYING and decay:
+    if settings["optimizer.name"] in DECAYING and decay:
         space["optimizer.weight_decay"] = _around(decay, 10, _LARGEST_FRACTION)
     if base.family == "features" and settings["l2"]:
         space["l2"] = _around(settings["l2"], 10)
