@@ -207,9 +207,7 @@ def _train(
         config, len(splits.train), dataset.sample_shape, dataset.averaged_labels
     )
     if team.is_writer:
-        _tell_random_features(config.model)
-        for line in settings_without_effect(config):
-            tell(line)
+        _tell_what_is_idle(config)
     seed_everything(config.seed)  # the model that is checked is the one that is trained
     model = checked_model(config, dataset, splits, own)
     # Other models are read from a file.
@@ -256,8 +254,11 @@ def _with_image_size(config: RunConfig, size: tuple[int, ...]) -> RunConfig:
     return replace(config, reading=reading, chosen=config.chosen | {"image_size"})
 
 
-def _tell_random_features(model: Any) -> None:
-    """Tell that layers of a backbone keep weights that were never learned."""
+def _tell_what_is_idle(config: RunConfig) -> None:
+    """Tell of settings without effect, and of layers that keep weights that were never learned."""
+    for line in settings_without_effect(config):
+        tell(line)
+    model: Any = config.model
     freeze = getattr(model, "freeze", "none")
     if freeze not in ("none", "0") and model.backbone != "mlp" and not model.is_pretrained:
         tell(
