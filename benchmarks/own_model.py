@@ -103,7 +103,7 @@ def time_own(build: Callable[[], keras.Model], data: dict[str, tf.data.Dataset])
     clock = StepClock()
     settings = {"epochs": EPOCHS, "precision": "float32"}
     with tempfile.TemporaryDirectory() as folder:
-        train(settings, folder, [clock], figures=False, model=build, data=data)
+        train(settings, folder, [clock], figures=False, model=build, data=data, quiet=True)
     return clock
 
 

@@ -14,7 +14,7 @@ from app.config.reading_config import ReadingConfig
 from app.data.reading_progress import observed_reading
 from app.data.sources import load_dataset
 from app.errors import RunError
-from app.runs import train
+from app.runs import resume, train
 from app.training.history_file import HistoryFile
 from app.training.progress_log import TrainingLog
 from app.training.progress_texts import describe_duration, describe_scores
@@ -121,6 +121,17 @@ def test_the_times_left_are_written_as_people_do():
 def read(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_python_code_sees_the_epochs_unless_it_is_quiet(tmp_path, capfd):
+    config = make_config("softmax", {"epochs": 2, "figures": False})
+    run = train(config, tmp_path)
+    assert "epoch 2/2" in capfd.readouterr().err
+    resume(run.folder, settings={"epochs": 3})
+    assert "epoch 3/3" in capfd.readouterr().err
+    run = train(config, tmp_path, quiet=True)
+    resume(run.folder, settings={"epochs": 3}, quiet=True)
+    assert "epoch" not in capfd.readouterr().err
 
 
 def test_the_history_is_written_after_each_epoch(tmp_path):

@@ -15,7 +15,6 @@ from app.data.datasets import Dataset
 from app.data.image_lists import list_image_folder
 from app.runs.run_folder import Run
 from app.runs.train import load_run_data, train
-from app.training.progress import training_progress
 from export import ProofError
 from export.saved_model import load_saved_model
 from serving import Check, Prediction, Predictor, verify_bundle
@@ -121,8 +120,7 @@ class _Demo:
 def _demonstrate(
     demo: _Demo, runs: str | Path, bundles: str | Path, console: Console
 ) -> DemoResult:
-    with training_progress() as progress:
-        run = train(demo.config, runs, [progress])
+    run = train(demo.config, runs)
     console.print("[bold]2/4[/] exporting to SavedModel and ONNX, and checking their parity")
     bundle = export_run(run.folder, bundles, demo.name)
     console.print(f"[bold]3/4[/] verifying {bundle}")

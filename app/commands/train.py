@@ -304,20 +304,18 @@ def run_training(request: Request, team: Any) -> None:
     with collection_paused():
         from app.data.reading_progress import observed_reading
         from app.runs.train import resume, train
-        from app.training.progress import training_progress
 
         from .reading_progress import ReadingProgress
 
+    quiet = request.quiet or request.as_json
     with contextlib.ExitStack() as stack:
-        callbacks = []
-        if not (request.quiet or request.as_json):
-            callbacks.append(stack.enter_context(training_progress()))
+        if not quiet:
             stack.enter_context(observed_reading(stack.enter_context(ReadingProgress())))
         if request.resume is not None:
-            run = resume(request.resume, callbacks, team, changed_settings(request))
+            run = resume(request.resume, (), team, changed_settings(request), quiet=quiet)
         else:
             config = requested_config(request)
-            run = train(config, request.output, callbacks, team, request.figures)
+            run = train(config, request.output, (), team, request.figures, quiet=quiet)
     if request.as_json:
         _print_run_as_json(run, team.is_writer)
     elif not request.quiet:

@@ -55,6 +55,7 @@ from app.training.own_models import (
     save_untrained,
 )
 from app.training.own_objects import read_objects
+from app.training.progress import with_progress
 from app.training.starting_weights import start_image_size, start_with, tell_start
 from models.config import OwnModelConfig
 
@@ -108,6 +109,7 @@ def train(  # noqa: PLR0913 - most callers give one or two
     *,
     model: Any = None,
     data: Any = None,
+    quiet: bool = False,
 ) -> Run:
     """Train a model and write its run folder. Threads take turns.
 
@@ -123,6 +125,7 @@ def train(  # noqa: PLR0913 - most callers give one or two
         model: a model of your own, see `app.config.make_config`; None takes that of `config`.
         data: a data source, a DataFrame, arrays or pipelines, see `app.config.make_config`; None
             takes that of `config`.
+        quiet: whether to show no progress on standard error.
 
     Returns:
         The finished run. If it fails before the end of the first epoch, its folder is removed,
@@ -160,9 +163,12 @@ def train(  # noqa: PLR0913 - most callers give one or two
             "Several processes train softmax, features and digits only. Received: "
             f"{shown_name(config.family)}. Train it in one process."
         )
-    with data_on_disk(config.data, config.reading.drop) as found:
+    with (
+        data_on_disk(config.data, config.reading.drop) as found,
+        with_progress(callbacks, quiet) as shown,
+    ):
         config = replace(config, data=found.source, figures=config.figures and figures)
-        return _train(config, Path(output), callbacks, team, found)
+        return _train(config, Path(output), shown, team, found)
 
 
 def _configured(config: RunConfig | Mapping[str, Any] | None, model: Any, data: Any) -> RunConfig:
@@ -288,6 +294,7 @@ def resume(
     settings: Mapping[str, Any] | None = None,
     *,
     data: Any = None,
+    quiet: bool = False,
 ) -> Run:
     """Continue an interrupted run, which ends with the metrics of an uninterrupted run.
 
@@ -303,6 +310,7 @@ def resume(
             schedule is that of a run which had them from its beginning: it goes on at the present
             step.
         data: the pipelines of a run that was trained on them; other data is read again.
+        quiet: whether to show no progress on standard error.
 
     Returns:
         The finished run. A run that is finished already is returned as it is, if there are no
@@ -343,7 +351,8 @@ def resume(
             dataset = replace(dataset, stream=stream)
         if team.is_writer:
             write_settings(run)
-        return _fit_and_finish(run, dataset, callbacks, team)
+        with with_progress(callbacks, quiet) as shown:
+            return _fit_and_finish(run, dataset, shown, team)
 
 
 def _tell_other_backend(run: Run) -> None:

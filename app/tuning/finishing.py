@@ -110,7 +110,7 @@ def _refit(folder: Path, result: SearchResult, observe: ObserveRefit) -> Run:
     try:
         with observe() as callbacks:
             # On one device, like the trials.
-            return train(config, folder / REFIT, callbacks, Team())
+            return train(config, folder / REFIT, callbacks, Team(), quiet=True)
     except HornbillError as error:
         # What is said of resuming the run is of no use: the next refit begins anew.
         reason = str(error).removesuffix(f" {NOTHING_TO_RESUME}")
