@@ -3,6 +3,8 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -172,6 +174,15 @@ def test_the_image_column_must_exist_and_needs_a_csv(folder):
         read(path, image_column="kind", target=("kind",))
     with pytest.raises(DataError, match="image_column applies to tables only"):
         read(folder, image_column="file")
+
+
+def test_a_parquet_column_of_images_themselves_is_told_from_paths(folder):
+    content = (folder / "red" / "0.png").read_bytes()
+    row = {"image": {"bytes": content, "path": "0.png"}, "photo": content, "kind": "leaf"}
+    pq.write_table(pa.Table.from_pylist([row]), path := folder / "images.parquet")
+    for column in ("image", "photo"):
+        with pytest.raises(DataError, match=f"{column}' .* the images themselves. Write each to a"):
+            read(path, image_column=column, target=("kind",))
 
 
 def test_images_of_different_sizes_cannot_be_joined(folder, tmp_path):

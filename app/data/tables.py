@@ -106,6 +106,13 @@ def check_columns(table: Table, reading: ReadingConfig) -> None:
         raise DataError(
             f"A target cannot be the image column. Received: {reading.image_column!r} in both."
         )
+    kind = table.without_cells.get(reading.image_column, "")
+    if "binary" in kind:  # of bytes, or of a struct with bytes and a path
+        raise DataError(
+            f"The column {reading.image_column!r} of {source} must hold paths of images. Received: "
+            f"{kind}, which are the images themselves. Write each to a file, and its path into the "
+            "column."
+        )
     table.require_cells([*reading.target, *filter(None, [reading.image_column])])
     if set(names) <= {*reading.target, *reading.drop}:
         raise DataError(f"{source} must have columns besides the target. Received: none.")
