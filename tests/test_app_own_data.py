@@ -479,6 +479,14 @@ def test_samples_of_weight_0_are_not_learned_from(family, tmp_path):
     assert np.mean(found["probabilities"].argmax(axis=1) == y) > 0.9
 
 
+@pytest.mark.parametrize(("data", "count"), [((X, Y, W), 1), (batches_with(W), 1), ((X, Y), 0)])
+def test_it_is_told_once_where_weights_count(data, count):
+    notes = Notes()
+    with observed_reading(notes), data_on_disk(data):
+        pass
+    assert [line.startswith("samples have weights") for line in notes.lines] == [True] * count
+
+
 def test_class_weights_beside_those_of_samples_are_refused(tmp_path):
     message = r"no class weights, as in keras.Model.fit. Received: class_weight=balanced and data"
     with pytest.raises(ConfigError, match=message):
@@ -502,5 +510,6 @@ def test_probabilities_are_corrected_on_samples_that_count_alike(tmp_path):
     raw = keras.models.load_model(run.folder / "model.keras").predict(x, verbose=0)
     assert raw["probabilities"][:, 1].mean() > y.mean() + 0.2
     bundle = export_run(run.folder, tmp_path, "weighted", ExportOptions(int8="never"))
+    assert "its samples had weights, which count in its loss" in (bundle / "README.md").read_text()
     mended = Predictor.load(bundle).predict(x).probabilities
     assert mended[:, 1].mean() == pytest.approx(y.mean(), abs=0.03)

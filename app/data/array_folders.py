@@ -30,7 +30,7 @@ _OF_PROBABILITIES = (
     "y holds probabilities of classes, which the loss compares; elsewhere the most probable one is "
     "the class"
 )
-_OF_WEIGHTS = (
+OF_WEIGHTS = (
     "samples have weights, which count in the losses of training and validation; scores count all "
     "samples alike"
 )
@@ -174,7 +174,7 @@ def read_array_folder(source: str, task: str) -> Dataset:
     read, labels = _READERS[task](targets, facts.labels)
     has_probabilities = task == "multiclass" and _are_probabilities(targets)
     notes = [*facts.notes]
-    notes += [_OF_PROBABILITIES] * has_probabilities + [_OF_WEIGHTS] * facts.has_weights
+    notes += [_OF_PROBABILITIES] * has_probabilities + [OF_WEIGHTS] * facts.has_weights
     is_rows = inputs.ndim == 2 and inputs.dtype == np.float32
     return Dataset(
         source=bare_reference(facts.origin) or "the data",

@@ -18,10 +18,10 @@ from models.checks import fits
 from serving.errors import one_line
 from serving.frames import is_table
 
-from .array_folders import read_facts, write_facts
+from .array_folders import OF_WEIGHTS, read_facts, write_facts
 from .arrays import Array, DiskArray, NamedArrays, rows_at
 from .datasets import Stream
-from .reading_progress import tell_progress
+from .reading_progress import tell, tell_progress
 from .sample_writer import SampleWriter, named_arrays
 
 SPLITS = ("train", "validation", "test")
@@ -89,6 +89,13 @@ def write_own_data(
         DataError: the data has another form, is endless or empty, its samples differ in shape, a
             weight is negative or missing, or the disk is full.
     """
+    stream = _write(data, folder, origin, most)
+    if read_facts(folder).has_weights:
+        tell(OF_WEIGHTS)
+    return stream
+
+
+def _write(data: Any, folder: Path, origin: str, most: int) -> Stream | None:
     sets = _arrays_by_split(data)
     if sets is not None:
         _write_arrays(sets, folder)
