@@ -87,6 +87,35 @@ def test_an_npz_without_test_arrays_is_split(mnist_arrays, tmp_path):
     assert (len(splits.test), splits.validation.tolist()) == (40, [*range(200, 220)])
 
 
+NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+
+
+def texts_of(name):
+    return {f"y_{split}": name(np.arange(count)) for split, count in (("train", 200), ("test", 20))}
+
+
+@pytest.mark.parametrize("encode", [lambda texts: texts, np.strings.encode])
+def test_texts_of_an_npz_are_names_of_classes(encode, mnist_arrays, tmp_path):
+    own = {k: encode(NAMES[v]) if k[0] == "y" else v for k, v in mnist_arrays.items()}
+    np.savez(tmp_path / "own.npz", **own)
+    dataset = load_dataset(str(tmp_path / "own.npz"))
+    targets = np.concatenate([mnist_arrays["y_train"], mnist_arrays["y_test"]])
+    assert dataset.labels == tuple(sorted(NAMES.tolist()))
+    assert [dataset.labels[n] for n in dataset.targets] == NAMES[targets].tolist()
+    np.savez(tmp_path / "own.npz", **own, class_names=NAMES)  # in this order
+    dataset = load_dataset(str(tmp_path / "own.npz"))
+    assert dataset.labels == tuple(NAMES.tolist())
+    np.testing.assert_array_equal(dataset.targets, targets)
+
+
+@pytest.mark.parametrize("encode", [lambda texts: texts, np.strings.encode])
+def test_an_npz_may_name_the_classes_of_its_numbers(encode, mnist_arrays, tmp_path):
+    np.savez(tmp_path / "own.npz", **mnist_arrays, class_names=encode(NAMES))
+    dataset = load_dataset(str(tmp_path / "own.npz"))
+    assert dataset.labels == tuple(NAMES.tolist())
+    np.testing.assert_array_equal(dataset.targets[:200], mnist_arrays["y_train"])
+
+
 @pytest.mark.parametrize("position", range(100, 1000, 60))
 def test_a_damaged_npz_is_read_or_refused(position, mnist_arrays, tmp_path):
     path = tmp_path / "own.npz"
@@ -132,6 +161,19 @@ def test_images_of_another_size_are_resized_to_28x28(mnist_arrays, tmp_path):
             "one validation split. Received: x_val and x_valid",
         ),
         ({"y_train": np.array([{}] * 200)}, "cannot be read as an .npz of plain arrays"),
+        ({"y_test": np.array(["1"] * 20)}, "both be whole numbers, or both texts. Received: .*<U1"),
+        (
+            {"class_names": np.arange(10)},
+            r"class_names .* must be texts \(classes,\). Received: int",
+        ),
+        ({"class_names": NAMES[:9]}, "name for each class, from 0 on. Received: 9 .* label 9"),
+        ({"class_names": NAMES[[0, *range(9)]]}, "different names. Received: 'zero' twice"),
+        ({"class_names": np.array([*NAMES, ""])}, "different names. Received: an empty one"),
+        ({"class_names": np.array([*NAMES, "ten"])}, "must have samples. Received: none of 'ten'"),
+        (texts_of(lambda n: NAMES[0 * n]), "texts of 2 to 1,000 classes. Received: 1 different"),
+        (texts_of(lambda n: NAMES[:2][n % 2]) | {"class_names": NAMES[1:]}, "without 'zero'"),
+        (texts_of(lambda n: np.array(["", "a"])[n % 2]), "classes. Received: an empty text"),
+        (texts_of(lambda n: np.array([b"\xff", b"a"])[n % 2]), r"must be UTF-8. Received: b'.xff'"),
     ],
 )
 def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_arrays, tmp_path):

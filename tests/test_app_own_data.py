@@ -10,6 +10,7 @@ import tensorflow as tf
 from rich.console import Console
 from test_app_resume import Notes
 
+from app.bundles.export_run import export_run
 from app.commands.reading_progress import ReadingProgress
 from app.config import make_config
 from app.data.frames import data_on_disk
@@ -18,7 +19,10 @@ from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import ConfigError, DataError
 from app.runs import train
+from app.runs.train import load_run_data
 from app.training.own_models import builder_of, decide_head
+from export import ExportOptions
+from serving import Predictor
 
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0.5)
@@ -27,6 +31,10 @@ SAMPLE = (tf.TensorSpec((4,), tf.float32), tf.TensorSpec((), tf.int64))
 
 def batches(x=X, y=Y):
     return tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+
+
+def batches_with(weights, rows=slice(None)):
+    return tf.data.Dataset.from_tensor_slices((X[rows], Y[rows], weights[rows])).batch(32)
 
 
 def pipelines(**changes):
@@ -70,10 +78,8 @@ ANY_SIZE = (tf.TensorSpec((None,), tf.float32), tf.TensorSpec((), tf.int64))
 FRAME = pd.DataFrame({"number": X[:, 0], "text": ["a", "b", "c"] * 100})
 RANK = "number of axes of each tensor of a dataset must be known. Received: "
 W = np.ones(300, np.float32)
-WEIGHTS = (
-    r"Weights come with a dict of datasets for train, validation and test, whose training elements "
-    r"may be \(x, y, weights\)\.$"
-)
+WEIGHTS = "Weights must be a number for each sample, at least 0. Received: "
+BAD = "NaN, infinity or negative ones in "
 INPUTS = "Several inputs must be a dict of tensors by the name of the model's input. Received: "
 
 
@@ -114,26 +120,25 @@ INPUTS = "Several inputs must be a dict of tensors by the name of the model's in
             r"one shape. Received: x of test with \(3,\) after \(4,\)",
         ),
         (lambda: ((X, Y),) * 4, "Received: a tuple of 4 parts"),
-        (lambda: (X, Y, W), r"and test\. Received: a tuple of 3 arrays\. " + WEIGHTS),
-        (lambda: [{"a": X}, Y, W], r"Received: a list of 3 arrays\. " + WEIGHTS),
+        (lambda: (X, Y, W[1:]), WEIGHTS + r"\(299,\) in data, with 300 samples\.$"),
+        (lambda: [{"a": X}, Y, -W], WEIGHTS + BAD + "data, with 300 samples"),
+        (lambda: (X, Y, X), WEIGHTS + r"\(300, 4\) in data"),
+        (lambda: (X, Y, ["1"] * 300), WEIGHTS + r"<U1 \(300,\) in data"),
+        (lambda: (X, Y, [[1], [1, 2]]), WEIGHTS + "list of several shapes in data"),
+        (lambda: (X, Y, 1e300 * W.astype(float)), WEIGHTS + BAD + "data"),
+        (lambda: (X, Y, 0 * W), "training samples must be above 0. Received: 0 for all 216 of"),
+        (lambda: ((X, Y, np.nan * W), (X, Y)), WEIGHTS + BAD + "train, with 300 samples"),
         (
-            lambda: ((X, Y, W), (X, Y)),
-            r"of a split must be \(x, y\)\. Received: a tuple of 3 arrays for part 1\. " + WEIGHTS,
+            lambda: {"train": (X, Y), "validation": (X, Y), "test": (X, Y, -W)},
+            WEIGHTS + BAD + "test, with 300 samples",
         ),
-        (lambda: ((X, Y, W),) * 3, r"a tuple of 3 arrays for part 1\. " + WEIGHTS),
+        (lambda: {**pipelines(), "train": (X, Y, W)}, "Received: tuple for train. Make one with"),
+        (lambda: batches_with(-W), WEIGHTS + BAD + "data, with 32 samples"),
         (
-            lambda: {"train": (X, Y, W), "validation": (X, Y), "test": (X, Y)},
-            r"a tuple of 3 arrays for train\. " + WEIGHTS,
+            lambda: batches_with(np.where(np.arange(300) < 290, W, -W)).unbatch(),
+            WEIGHTS + BAD + "data, after 256 others, 44 samples",
         ),
-        (lambda: {**pipelines(), "train": (X, Y, W)}, "3 arrays for train. " + WEIGHTS),
-        (
-            lambda: tf.data.Dataset.from_tensor_slices((X, Y, W)).batch(32),
-            r"must be \(x, y\), of .* data with \(.*, float32 \(None,\)\)\. " + WEIGHTS,
-        ),
-        (
-            lambda: pipelines(test=tf.data.Dataset.from_tensor_slices((X, Y, W)).batch(32)),
-            r"test with .*\)\. Weights are for train only: add \.map\(lambda x, y, weights: \(x, ",
-        ),
+        (lambda: pipelines(test=batches_with(-W)), WEIGHTS + BAD + "test, with 32 samples"),
         (lambda: ((X, X, X), Y), "Several inputs must be a dict of arrays"),
         (
             lambda: (FRAME, Y),
@@ -386,3 +391,125 @@ def test_batches_of_a_pipeline_of_known_length_are_counted_with_the_time_left():
     with progress, observed_reading(progress), data_on_disk(batches()):
         pass
     assert "reading 9 of 10 batches, " in file.getvalue()
+
+
+OF_X = np.exp(X[:, 2])  # weights by which a row is known
+WEIGHTED = {
+    "arrays": lambda: (X, Y, OF_X),
+    "a column, as a list": lambda: [{"a": X}, Y, OF_X[:, np.newaxis].tolist()],
+    "training and test": lambda: ((X[:200], Y[:200], OF_X[:200]), (X[200:], Y[200:])),
+    "a dict": lambda: {
+        "test": (X[250:], Y[250:]),
+        "train": (X[:200], Y[:200], OF_X[:200]),
+        "validation": (X[200:250], Y[200:250], OF_X[200:250]),
+    },
+    "a dict with weights of validation only": lambda: {
+        "train": (X[:200], Y[:200]),
+        "validation": (X[200:250], Y[200:250], OF_X[200:250]),
+        "test": (X[250:], Y[250:]),
+    },
+    "a dataset": lambda: batches_with(OF_X),
+    "a dataset without batches": lambda: batches_with(OF_X).unbatch(),
+    "pipelines": lambda: {
+        "train": batches_with(OF_X, slice(200)),
+        "validation": batches_with(OF_X, slice(200, 250)),
+        "test": batches_with(OF_X, slice(250, 300)),
+    },
+}
+
+
+@pytest.mark.parametrize("form", WEIGHTED)
+def test_weights_follow_their_samples_through_splitting_and_batches_into_both_losses(
+    form, tmp_path
+):
+    # So small a rate leaves the weights of the model as they were.
+    settings = {"epochs": 1, "optimizer.learning_rate": 1e-20, "loss": "categorical_crossentropy"}
+    if form != "pipelines":
+        settings["batch_size"] = 64
+    run = train(settings, tmp_path, figures=False, model=build, data=WEIGHTED[form]())
+    assert any("samples have weights, which count in the losses" in n for n in run.data["notes"])
+    model = keras.models.load_model(run.folder / "model.keras")
+    dataset = load_run_data(run.config)
+    rows = np.asarray(next(iter(named(dataset.inputs).values())))
+    expected = {}
+    for split in ("train", "validation"):
+        indices = getattr(run.splits, split)
+        found = model.predict(dataset.model_inputs(indices), verbose=0)["probabilities"]
+        losses = -np.log(found[np.arange(len(indices)), dataset.targets[indices]])
+        is_weighted = not (split == "train" and form == "a dict with weights of validation only")
+        weights = np.exp(rows[indices, 2]) if is_weighted else 1
+        expected[split] = np.mean(weights * losses)
+    (epoch,) = pd.read_csv(run.folder / "history.csv").to_dict("records")
+    assert epoch["loss"] == pytest.approx(expected["train"], rel=1e-4)
+    assert epoch["val_loss"] == pytest.approx(expected["validation"], rel=1e-4)
+
+
+def test_weights_give_the_gradients_of_fit(tmp_path):
+    """One step on all training samples ends where that of `keras.Model.fit` does."""
+    settings = {"epochs": 1, "optimizer.name": "sgd", "optimizer.learning_rate": 0.5}
+    settings |= {"batch_size": 200, "optimizer.schedule": "constant", "head": "linear"}
+    settings |= {"loss": "mean_squared_error", "precision": "float32"}
+    data = {
+        "train": (X[:200], X[:200, :1], OF_X[:200]),
+        "validation": (X[200:250], X[200:250, :1]),
+        "test": (X[250:], X[250:, :1]),
+    }
+    run = train(settings, tmp_path, figures=False, model=zeros, data=data)
+    model = zeros()
+    model.compile(keras.optimizers.SGD(0.5), "mean_squared_error")
+    model.fit(X[:200], X[:200, :1], 200, sample_weight=OF_X[:200], verbose=0)
+    found = keras.models.load_model(run.folder / "model.keras").predict(X, verbose=0)
+    values = found["values"] if isinstance(found, dict) else found
+    np.testing.assert_allclose(values, model.predict(X, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def zeros():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+
+
+@pytest.mark.parametrize("family", ["features", build])
+def test_samples_of_weight_0_are_not_learned_from(family, tmp_path):
+    """The classes of most samples are wrong, but these count nothing."""
+    x, is_wrong = np.tile(X, (4, 1)), np.arange(1200) % 4 > 0
+    y = np.tile((X[:, 0] > 0).astype(int), 4)
+    data = (x, np.where(is_wrong, 1 - y, y), np.where(is_wrong, 0.0, 1.0))
+    settings = {"epochs": 20, "optimizer.learning_rate": 0.02}
+    run = train(settings, tmp_path, figures=False, model=family, data=data)
+    found = keras.models.load_model(run.folder / "model.keras").predict(x, verbose=0)
+    assert np.mean(found["probabilities"].argmax(axis=1) == y) > 0.9
+
+
+@pytest.mark.parametrize(("data", "count"), [((X, Y, W), 1), (batches_with(W), 1), ((X, Y), 0)])
+def test_it_is_told_once_where_weights_count(data, count):
+    notes = Notes()
+    with observed_reading(notes), data_on_disk(data):
+        pass
+    assert [line.startswith("samples have weights") for line in notes.lines] == [True] * count
+
+
+def test_class_weights_beside_those_of_samples_are_refused(tmp_path):
+    message = r"no class weights, as in keras.Model.fit. Received: class_weight=balanced and data"
+    with pytest.raises(ConfigError, match=message):
+        train(BALANCED, tmp_path / "runs", model=build, data=(X, Y, W))
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_weights_with_arrays_need_a_loss_that_gives_a_value_for_each_sample(tmp_path):
+    with pytest.raises(ConfigError, match="Weights of samples or classes need a loss"):
+        train({"loss": mean_of_batch}, tmp_path, model=build, data=(X, Y, W))
+
+
+def test_probabilities_are_corrected_on_samples_that_count_alike(tmp_path):
+    """Weights of a class shift the probabilities of a run, and an export puts them right."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(3000, 4)).astype(np.float32)
+    y = (random.random(3000) < 1 / (1 + np.exp(2 - x[:, 0]))).astype(int)
+    settings = {"epochs": 10, "optimizer.learning_rate": 0.05}
+    data = (x, y, np.where(y, 6.0, 1.0))
+    run = train(settings, tmp_path / "runs", figures=False, model=build, data=data)
+    raw = keras.models.load_model(run.folder / "model.keras").predict(x, verbose=0)
+    assert raw["probabilities"][:, 1].mean() > y.mean() + 0.2
+    bundle = export_run(run.folder, tmp_path, "weighted", ExportOptions(int8="never"))
+    assert "its samples had weights, which count in its loss" in (bundle / "README.md").read_text()
+    mended = Predictor.load(bundle).predict(x).probabilities
+    assert mended[:, 1].mean() == pytest.approx(y.mean(), abs=0.03)

@@ -578,8 +578,8 @@ def x_alone(x, _):
 
 
 @tf.autograph.experimental.do_not_convert
-def y_as_weights(x, y):
-    return x, y, y
+def y_twice(x, y):
+    return x, y, y, y
 
 
 @tf.autograph.experimental.do_not_convert
@@ -597,7 +597,7 @@ GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.in
         (lambda: batches().repeat(), "must end. Received: data, which is endless"),
         (lambda: batches(X[:0], Y[:0]), "must hold samples. Received: data, which is empty"),
         (lambda: batches().map(x_alone), r"must be \(x, y\).* Received: data with float32"),
-        (lambda: batches().map(y_as_weights), r"must be \(x, y\), of dense tensors"),
+        (lambda: batches().map(y_twice), r"or \(x, y, weights\), of dense tensors"),
         (
             lambda: tf.data.Dataset.from_generator(growing, output_signature=GROWING),
             r"must have one shape. Received: x of data with \(5,\) after \(4,\)",

@@ -253,10 +253,15 @@ def _with_changes(
     changed = float(np.mean((decided[0] != decided[1]).any(axis=1)))
     if changed < _MANY_CHANGES:
         return facts
+    advice = (
+        "its samples had weights, which count in its loss and not in the calibration"
+        if dataset.has_weights
+        else "if its loss weights classes on purpose, train with class_weight=balanced instead: "
+        "the export then keeps the decisions"
+    )
     line = (
         f"calibration changes {changed:.1%} of the predictions on the test split, since the run "
-        "predicts some classes more often than they occur. If its loss weights classes on purpose, "
-        "train with class_weight=balanced instead: the export then keeps the decisions"
+        f"predicts some classes more often than they occur; {advice}"
     )
     return replace(facts, warnings=(*facts.warnings, line))
 

@@ -21,7 +21,7 @@ from .datasets import Dataset, Stream
 from .source_kinds import ARRAY_FACTS
 
 MAX_CLASSES = 1000
-_TARGETS = "targets"
+_TARGETS, _WEIGHTS = "targets", "weights"
 # Whole numbers as floats that are no more than these may have been meant as classes.
 _FEW = 100
 # How far the sum of probabilities may be from 1.
@@ -29,6 +29,10 @@ _TOLERANCE = 1e-3
 _OF_PROBABILITIES = (
     "y holds probabilities of classes, which the loss compares; elsewhere the most probable one is "
     "the class"
+)
+OF_WEIGHTS = (
+    "samples have weights, which count in the losses of training and validation; scores count all "
+    "samples alike"
 )
 
 
@@ -46,6 +50,7 @@ class ArrayFacts:
         samples: its samples, of which some may be left out here.
         notes: what a report should say.
         origin: reference to the function that has returned pipelines; empty for none.
+        has_weights: whether samples have weights.
     """
 
     inputs: list[str] = field(default_factory=list)
@@ -56,6 +61,7 @@ class ArrayFacts:
     samples: int = 0
     notes: list[str] = field(default_factory=list)
     origin: str = ""
+    has_weights: bool = False
 
 
 class ArrayWriter:
@@ -126,6 +132,11 @@ def target_file(folder: Path) -> Path:
     return folder / f"{_TARGETS}.npy"
 
 
+def weight_file(folder: Path) -> Path:
+    """Return the path of the array of weights of samples."""
+    return folder / f"{_WEIGHTS}.npy"
+
+
 def write_facts(folder: Path, facts: ArrayFacts) -> None:
     """Write `arrays.json`."""
     (folder / ARRAY_FACTS).write_text(json.dumps(asdict(facts), indent=2), "utf-8")
@@ -162,7 +173,8 @@ def read_array_folder(source: str, task: str) -> Dataset:
     task = "multiclass" if is_label else task
     read, labels = _READERS[task](targets, facts.labels)
     has_probabilities = task == "multiclass" and _are_probabilities(targets)
-    notes = (*facts.notes, _OF_PROBABILITIES) if has_probabilities else tuple(facts.notes)
+    notes = [*facts.notes]
+    notes += [_OF_PROBABILITIES] * has_probabilities + [OF_WEIGHTS] * facts.has_weights
     is_rows = inputs.ndim == 2 and inputs.dtype == np.float32
     return Dataset(
         source=bare_reference(facts.origin) or "the data",
@@ -173,9 +185,10 @@ def read_array_folder(source: str, task: str) -> Dataset:
         columns=tuple(f"x{n}" for n in range(inputs.shape[1])) if is_rows else (),
         validation_start=facts.validation_start,
         test_start=facts.test_start,
-        notes=notes,
+        notes=tuple(notes),
         class_probabilities=np.asarray(targets, np.float32) if has_probabilities else None,
         stream=Stream(None, facts.steps, facts.samples) if facts.steps else None,
+        weights=np.asarray(open_array(weight_file(folder))) if facts.has_weights else None,
     )
 
 

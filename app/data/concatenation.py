@@ -76,7 +76,20 @@ def join_datasets(source: str, parts: Sequence[Dataset], are_names: bool = False
         files=_in_order([np.array(part.files, object) for part in parts], parts).tolist()
         if all(part.files for part in parts)
         else (),
+        weights=_join_weights(parts),
     )
+
+
+def _join_weights(parts: Sequence[Dataset]) -> np.ndarray | None:
+    """Return the weights of all samples, 1 in parts without; None if no part has any."""
+    if all(part.weights is None for part in parts):
+        return None
+    found = [
+        np.ones(len(part.targets), np.float32) if part.weights is None else part.weights
+        for part in parts
+    ]
+    joined: np.ndarray = _in_order(found, parts)
+    return joined
 
 
 def _check_units(first: Dataset, part: Dataset) -> None:

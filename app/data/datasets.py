@@ -95,6 +95,8 @@ class Dataset:
             each sample has a class.
         stream: training batches of a user's pipeline; None if they are made of the samples.
         stated_positive: the positive one of two classes, where a model states it.
+        weights: how much each sample counts in the loss, float32 `(samples,)`, at least 0; None if
+            all count alike.
     """
 
     source: str
@@ -118,6 +120,12 @@ class Dataset:
     target_decimals: dict[str, str] = field(default_factory=dict)
     stated_positive: str | None = None
     class_probabilities: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether samples, or those of the training pipeline, have weights of their own."""
+        return self.weights is not None or (self.stream is not None and self.stream.has_weights)
 
     @property
     def column_units(self) -> dict[str, str]:
@@ -192,12 +200,14 @@ class Dataset:
         return {"inputs": self.inputs[indices], "texts": texts} if self.columns else texts
 
     def sha256(self) -> str:
-        """Return the SHA-256 of samples and names, which changes if the source changes."""
+        """Return the SHA-256 of samples, weights and names: it changes if the source changes."""
         names = (self.labels, self.columns, self.string_columns, self.words)
         digest = hashlib.sha256(repr(names).encode())
         arrays = [*array_parts(self.inputs), self.targets]
         if self.codes is not None:
             arrays.append(self.codes)
+        if self.weights is not None:
+            arrays.append(self.weights)
         for array in arrays:
             hashes = getattr(array, "fingerprints", None)
             for rows in chunks(array) if hashes is None else [hashes]:

@@ -18,10 +18,10 @@ from models.checks import fits
 from serving.errors import one_line
 from serving.frames import is_table
 
-from .array_folders import ArrayFacts, read_facts, write_facts
+from .array_folders import OF_WEIGHTS, read_facts, write_facts
 from .arrays import Array, DiskArray, NamedArrays, rows_at
 from .datasets import Stream
-from .reading_progress import tell_progress
+from .reading_progress import tell, tell_progress
 from .sample_writer import SampleWriter, named_arrays
 
 SPLITS = ("train", "validation", "test")
@@ -37,13 +37,8 @@ _BATCH = 256
 _AT_ONCE = 1024
 _ENDLESS = "Take as many as an epoch has, with .take(steps)."
 _FORMS = (
-    "a source, arrays (x, y), a tf.data.Dataset of (x, y), or a dict of arrays (x, y) or of "
-    "datasets for train, validation and test"
-)
-
-_WEIGHTS = (
-    "Weights come with a dict of datasets for train, validation and test, whose training elements "
-    "may be (x, y, weights)."
+    "a source, arrays (x, y) or (x, y, weights), a tf.data.Dataset of such, or a dict of arrays or "
+    "of datasets for train, validation and test"
 )
 
 
@@ -82,6 +77,7 @@ def write_own_data(
             and test, as `keras.datasets` return, or three of them, with validation in the middle,
             or a dict of them; a finite `tf.data.Dataset` of `(x, y)`, with batches or without; or
             datasets for `train`, `validation` and `test`, as a dict or in that order, with batches.
+            In place of each `(x, y)` may be `(x, y, weights)`, weights `(samples,)`, at least 0.
         folder: an existing, empty folder.
         origin: reference to the function that has returned the data; empty for none.
         most: largest number of samples of a pipeline that does not tell how many it has.
@@ -90,10 +86,16 @@ def write_own_data(
         The training pipeline if there is one of its own, else None.
 
     Raises:
-        DataError: the data has another form, is endless or empty, its samples differ in shape, or
-            the disk is full.
+        DataError: the data has another form, is endless or empty, its samples differ in shape, a
+            weight is negative or missing, or the disk is full.
     """
-    _refuse_weights(data)
+    stream = _write(data, folder, origin, most)
+    if read_facts(folder).has_weights:
+        tell(OF_WEIGHTS)
+    return stream
+
+
+def _write(data: Any, folder: Path, origin: str, most: int) -> Stream | None:
     sets = _arrays_by_split(data)
     if sets is not None:
         _write_arrays(sets, folder)
@@ -102,55 +104,48 @@ def write_own_data(
     if pipelines is not None:
         return _write_streams(pipelines, folder, origin, most)
     if isinstance(data, tf.data.Dataset):
-        write_facts(folder, _write_parts(_batches(data, "data", most), folder))
+        _check_spec(data, "data")
+        with SampleWriter(folder, _has_weights(data)) as writer:
+            for x, y, weights in _batches(data, "data", most):
+                writer.add(x, y, "data", weights)
+            facts = writer.finish()
+        write_facts(folder, facts)
         return None
-    if len(data) != 2:
+    if len(data) != 2 and not _is_triple(data):
         received = f"a {type(data).__name__} of {len(data)} parts"
         raise DataError(f"data must be {_FORMS}. Received: {received}.")
     _write_arrays({"data": data}, folder)
     return None
 
 
-def _refuse_weights(data: Any) -> None:
-    """Refuse arrays (x, y, weights), of all samples or of a split."""
-    if _is_triple(data):
-        received = f"a {type(data).__name__} of 3 arrays"
-        raise DataError(f"data must be {_FORMS}. Received: {received}. {_WEIGHTS}")
-    if isinstance(data, tf.data.Dataset):
-        return
-    named = data if isinstance(data, Mapping) else dict(enumerate(data, 1))
-    parts = [part for part in named.values() if not isinstance(part, tf.data.Dataset)]
-    if all(_is_pair(part) or _is_triple(part) for part in parts):
-        for name, part in named.items():
-            if _is_triple(part):
-                place = name if isinstance(data, Mapping) else f"part {name}"
-                raise DataError(
-                    "Arrays of a split must be (x, y). "
-                    f"Received: a {type(part).__name__} of 3 arrays for {place}. {_WEIGHTS}"
-                )
-
-
 def _is_triple(part: Any) -> bool:
-    """Return whether a part of data is three arrays, as `keras.Model.fit` takes with weights."""
+    """Return whether a part of data is arrays (x, y, weights), as `keras.Model.fit` takes them."""
     is_three = isinstance(part, tuple | list) and len(part) == 3
-    return is_three and _is_inputs(part[0]) and all(hasattr(a, "shape") for a in part[1:])
+    return (
+        is_three
+        and _is_inputs(part[0])
+        and not any(isinstance(each, tf.data.Dataset | Mapping) for each in part[1:])
+    )
 
 
 def _arrays_by_split(data: Any) -> dict[str, Any] | None:
-    """Return the arrays (x, y) of the splits; None if data has another form."""
+    """Return the arrays of the splits; None if data has another form."""
     if isinstance(data, tf.data.Dataset) or len(data) not in _SPLITS_OF_ARRAYS:
         return None
     names = _SPLITS_OF_ARRAYS[len(data)]
     named = data if isinstance(data, Mapping) else dict(zip(names, data, strict=True))
-    if set(named) != set(names) or not all(map(_is_pair, named.values())):
+    if set(named) != set(names) or not all(map(_is_part, named.values())):
         return None
     return {name: named[name] for name in names}
 
 
-def _is_pair(part: Any) -> bool:
-    """Return whether a part of data is (x, y), as `keras.datasets` have for training and test."""
-    is_two = isinstance(part, tuple | list) and len(part) == 2
-    return is_two and all(map(_is_inputs, part))
+def _is_part(part: Any) -> bool:
+    """Return whether a part of data is arrays (x, y), as `keras.datasets` have for training.
+
+    They may have weights at the end.
+    """
+    is_some = isinstance(part, tuple | list) and len(part) in (2, 3)
+    return is_some and all(map(_is_inputs, part))
 
 
 def _is_inputs(array: Any) -> bool:
@@ -158,29 +153,28 @@ def _is_inputs(array: Any) -> bool:
 
 
 def _write_arrays(sets: Mapping[str, Any], folder: Path) -> None:
-    """Write arrays (x, y), of each split if there are several."""
-    inputs = [_checked(x, y) for x, y in sets.values()]
-    for name, (_, y) in zip(sets, inputs, strict=True):
+    """Write arrays (x, y), perhaps with weights, of each split if there are several."""
+    parts = {name: _checked(name, *part) for name, part in sets.items()}
+    for name, (_, y, _) in parts.items():
         if not len(y):
             raise DataError(f"Arrays must hold samples. Received: none in {name}.")
-    starts = dict(zip(sets, np.cumsum([0, *(len(y) for _, y in inputs)]).tolist(), strict=False))
-    with SampleWriter(folder) as writer:
-        for name, (x, y) in zip(sets, inputs, strict=True):
-            for some_x, some_y in _slices(x, y):
-                writer.add(some_x, some_y, name)
+    counts = [len(y) for _, y, _ in parts.values()]
+    starts = dict(zip(parts, np.cumsum([0, *counts]).tolist(), strict=False))
+    has_weights = any(weights is not None for _, _, weights in parts.values())
+    with SampleWriter(folder, has_weights) as writer:
+        for name, (x, y, weights) in parts.items():
+            for start in range(0, len(y), _AT_ONCE):
+                rows = slice(start, start + _AT_ONCE)
+                writer.add(_at(x, rows), y[rows], name, None if weights is None else weights[rows])
         facts = writer.finish()
     facts = replace(facts, validation_start=starts.get("validation"), test_start=starts.get("test"))
     write_facts(folder, facts)
 
 
-def _slices(x: Any, y: np.ndarray) -> Iterator[Any]:
-    for start in range(0, len(y), _AT_ONCE):
-        rows = slice(start, start + _AT_ONCE)
-        yield _at(x, rows), y[rows]
-
-
-def _checked(x: Any, y: Any) -> tuple[Any, np.ndarray]:
-    """Return inputs and targets as arrays of as many samples."""
+def _checked(
+    name: str, x: Any, y: Any, weights: Any = None
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """Return inputs, targets and weights, if there are any, as arrays of as many samples."""
     if isinstance(x, tuple | list) and any(hasattr(part, "shape") for part in x):
         raise DataError(
             "Several inputs must be a dict of arrays by the name of the model's input. "
@@ -194,16 +188,45 @@ def _checked(x: Any, y: Any) -> tuple[Any, np.ndarray]:
     inputs: Any = (
         _array("x", x)
         if not isinstance(x, Mapping)
-        else {str(name): _array(f"x[{name!r}]", array) for name, array in x.items()}
+        else {str(key): _array(f"x[{key!r}]", array) for key, array in x.items()}
     )
     targets = _array("y", y)
-    for name, array in named_arrays(inputs).items():
+    for key, array in named_arrays(inputs).items():
         if len(array) != len(targets):
             raise DataError(
                 "x and y must have as many samples. "
-                f"Received: {len(array):,} in {name or 'x'} and {len(targets):,} in y."
+                f"Received: {len(array):,} in {key or 'x'} and {len(targets):,} in y."
             )
-    return inputs, targets
+    if weights is None:
+        return inputs, targets, None
+    return inputs, targets, _checked_weights(weights, len(targets), f"{name}, with")
+
+
+def _checked_weights(weights: Any, count: int, place: str) -> np.ndarray:
+    """Return weights of samples, float32 `(samples,)`.
+
+    Args:
+        weights: an array `(samples,)` or `(samples, 1)`, or what may become one.
+        count: number of samples.
+        place: what an error calls the samples, up to their number.
+    """
+    try:
+        array = np.asarray(weights)
+        is_number = array.dtype.kind in "fbiu"
+        is_one_each = is_number and array.shape in ((count,), (count, 1))
+        received = f"{array.shape}" if is_number else f"{array.dtype} {array.shape}"
+    except ValueError:
+        is_one_each, received = False, f"{type(weights).__name__} of several shapes"
+    if is_one_each:
+        with np.errstate(over="ignore"):
+            found = array.astype(np.float32).reshape(count)
+        if (np.isfinite(found) & (found >= 0)).all():
+            return found
+        received = "NaN, infinity or negative ones"
+    raise DataError(
+        "Weights must be a number for each sample, at least 0. "
+        f"Received: {received} in {place} {count} samples."
+    )
 
 
 def open_stream(data: Any, folder: Path, inputs: Array) -> Stream:
@@ -232,7 +255,7 @@ def open_stream(data: Any, folder: Path, inputs: Array) -> Stream:
             "The run was trained on a pipeline, so it goes on with a dict of datasets for train, "
             f"validation and test. Received: {type(data).__name__}."
         )
-    _check_spec(pipelines["train"], "train", has_weights=True)
+    _check_spec(pipelines["train"], "train")
     spec = pipelines["train"].element_spec[0]
     given = {name: tuple(one.shape[1:]) for name, one in named_arrays(spec).items()}
     kept = inputs.named if isinstance(inputs, NamedArrays) else {"": inputs}
@@ -278,7 +301,7 @@ def _write_streams(
 ) -> Stream:
     counter = _Counter()
     for name, dataset in pipelines.items():
-        _check_spec(dataset, name, has_weights=name == "train")
+        _check_spec(dataset, name)
         if any(leaf.dtype == tf.string for leaf in tf.nest.flatten(dataset.element_spec)):
             raise DataError(
                 "Pipelines for training, validation and test must yield numbers. "
@@ -292,16 +315,16 @@ def _write_streams(
                 "Add .batch(64)."
             )
     kept = _Kept()
-    for x, y in counter.count(_batches(pipelines["train"], "train", most)):
-        kept.add(x, y)
+    for x, y, weights in counter.count(_batches(pipelines["train"], "train", most)):
+        kept.add(x, y, weights)
     parts = {"train": kept.parts()}
     for name in SPLITS[1:]:
         parts[name] = _batches(pipelines[name], name, most)
     starts = []
-    with SampleWriter(folder) as writer:
+    with SampleWriter(folder, any(map(_has_weights, pipelines.values()))) as writer:
         for name in SPLITS:
-            for x, y in parts[name]:
-                writer.add(x, y, name)
+            for x, y, weights in parts[name]:
+                writer.add(x, y, name, weights)
             starts.append(writer.count)
         facts = writer.finish()
     notes = []
@@ -338,10 +361,10 @@ class _Counter:
         self.steps = self.samples = 0
 
     def count(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for x, y in batches:
+        for x, y, weights in batches:
             self.steps += 1
             self.samples += len(y)
-            yield x, y
+            yield x, y, weights
 
 
 class _Kept:
@@ -353,9 +376,9 @@ class _Kept:
         self._arrays: list[Any] = []
         self._names: list[str] = []
 
-    def add(self, x: Any, y: np.ndarray) -> None:
+    def add(self, x: Any, y: np.ndarray, weights: np.ndarray) -> None:
         named = named_arrays(x)
-        rows = [*named.values(), y]
+        rows = [*named.values(), y, weights]
         if not self._arrays:
             self._names = list(named)
             self._arrays = [DiskArray(array.shape[1:], array.dtype) for array in rows]
@@ -370,24 +393,23 @@ class _Kept:
             self.stride *= 2
 
     def parts(self) -> Iterator[Any]:
-        *inputs, targets = self._arrays
+        *inputs, targets, weights = self._arrays
         for start in range(0, len(targets), _AT_ONCE):
             rows = slice(start, start + _AT_ONCE)
             parts = [array[rows] for array in inputs]
             named = dict(zip(self._names, parts, strict=True))
-            yield named if self._names[0] else parts[0], targets[rows]
+            yield named if self._names[0] else parts[0], targets[rows], weights[rows]
 
 
-def _write_parts(parts: Iterator[Any], folder: Path) -> ArrayFacts:
-    with SampleWriter(folder) as writer:
-        for x, y in parts:
-            writer.add(x, y, "data")
-        return writer.finish()
+def _has_weights(dataset: tf.data.Dataset) -> bool:
+    """Return whether the elements of a pipeline are (x, y, weights)."""
+    return len(dataset.element_spec) > 2
 
 
-def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[Any, np.ndarray]]:
-    """Yield the batches of a finite pipeline as arrays, without sample weights."""
-    _check_spec(dataset, name, has_weights=name == "train")
+def _batches(
+    dataset: tf.data.Dataset, name: str, most: int
+) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Yield the batches of a finite pipeline as arrays, with the weight 1 if there are none."""
     cardinality = int(dataset.cardinality())  # negative if it is not known
     if cardinality == tf.data.INFINITE_CARDINALITY:
         raise DataError(f"A dataset must end. Received: {name}, which is endless. {_ENDLESS}")
@@ -398,9 +420,12 @@ def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[A
     count = 0
     try:
         for step, (x, y, *weights) in enumerate(dataset.as_numpy_iterator()):
-            _check_batch(name, x, len(y), *weights)
-            yield x, y
-            count += len(y)
+            _check_batch(name, x)
+            size = len(y)
+            given = weights[0] if weights else np.ones(size)
+            where = f"{name}, {'with' if has_batches else f'after {count:,} others,'}"
+            yield x, y, _checked_weights(given, size, where)
+            count += size
             if cardinality > 0:
                 tell_progress(step + 1, cardinality, "reading batches")
                 continue
@@ -422,16 +447,8 @@ def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[A
         raise DataError(f"A dataset must hold samples. Received: {name}, which is empty.")
 
 
-def _check_batch(name: str, x: Any, count: int, weights: np.ndarray | None = None) -> None:
-    """Require weights of samples, and, of a pipeline of batches, inputs without NaN."""
-    if weights is not None:
-        is_one_each = weights.shape in ((count,), (count, 1))
-        if not is_one_each or not (np.isfinite(weights) & (weights >= 0)).all():
-            received = "NaN, infinity or negative ones" if is_one_each else f"{weights.shape}"
-            raise DataError(
-                "Weights must be a number for each sample, at least 0. "
-                f"Received: {received} in {name}, with {count} samples in a batch."
-            )
+def _check_batch(name: str, x: Any) -> None:
+    """Require, of a pipeline of batches, inputs without NaN."""
     if name not in SPLITS:
         return  # samples of a single dataset may lack values, which are encoded
     for key, array in named_arrays(x).items():
@@ -443,11 +460,10 @@ def _check_batch(name: str, x: Any, count: int, weights: np.ndarray | None = Non
             )
 
 
-def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
-    """Require elements `(x, y)`, of dense tensors."""
+def _check_spec(dataset: tf.data.Dataset, name: str) -> None:
+    """Require elements `(x, y)` or `(x, y, weights)`, of dense tensors."""
     spec = dataset.element_spec
-    wanted = "(x, y) or (x, y, weights)" if has_weights else "(x, y)"
-    is_tuple = isinstance(spec, tuple) and len(spec) in ((2, 3) if has_weights else (2,))
+    is_tuple = isinstance(spec, tuple) and len(spec) in (2, 3)
     if is_tuple and isinstance(spec[0], tuple):
         raise DataError(
             "Several inputs must be a dict of tensors by the name of the model's input. "
@@ -456,13 +472,9 @@ def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
         )
     leaves = [*named_arrays(spec[0]).values(), *spec[1:]] if is_tuple else []
     if not leaves or not all(isinstance(leaf, tf.TensorSpec) for leaf in leaves):
-        fix = ""
-        if isinstance(spec, tuple) and len(spec) == 3 and not has_weights:
-            drop = "Weights are for train only: add .map(lambda x, y, weights: (x, y))."
-            fix = f" {drop if name in SPLITS else _WEIGHTS}"
         raise DataError(
-            f"Each element of a dataset must be {wanted}, of dense tensors. "
-            f"Received: {name} with {_describe(spec)}.{fix}"
+            "Each element of a dataset must be (x, y) or (x, y, weights), of dense tensors. "
+            f"Received: {name} with {_describe(spec)}."
         )
     if any(leaf.shape.rank is None for leaf in leaves):
         raise DataError(

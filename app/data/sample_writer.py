@@ -9,7 +9,7 @@ import numpy as np
 
 from app.errors import DataError
 
-from .array_folders import ArrayFacts, ArrayWriter, input_file, target_file
+from .array_folders import ArrayFacts, ArrayWriter, input_file, target_file, weight_file
 
 # Fraction of the disk to leave free.
 _SPARE = 0.05
@@ -20,20 +20,22 @@ class SampleWriter:
 
     Args:
         folder: an existing folder.
+        has_weights: whether samples have weights; those that come without have the weight 1.
 
     Attributes:
         count: number of samples so far.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, has_weights: bool = False) -> None:
         self._folder = folder
+        self._weights = ArrayWriter(weight_file(folder), (), np.float32) if has_weights else None
         self._inputs: dict[str, ArrayWriter] = {}
         self._targets: Any = None
         self._texts: list[np.ndarray] = []
         self.count = 0
 
-    def add(self, x: Any, y: np.ndarray, where: str) -> None:
-        """Add samples; `where` is what an error calls them."""
+    def add(self, x: Any, y: np.ndarray, where: str, weights: np.ndarray | None = None) -> None:
+        """Add samples; `where` is what an error calls them. Weights are float32 `(samples,)`."""
         named = {name: _input(name, array, self.count) for name, array in named_arrays(x).items()}
         y = _target(y)
         if not self._inputs:
@@ -49,6 +51,8 @@ class SampleWriter:
             self._texts.append(y)
         else:
             self._append(self._targets, y, f"y of {where}")
+        if self._weights is not None:
+            self._weights.append(np.ones(len(y)) if weights is None else weights)
         self.count += len(y)
         free = shutil.disk_usage(self._folder)
         if free.free < _SPARE * free.total:
@@ -68,7 +72,11 @@ class SampleWriter:
             names = found.tolist()
             self._targets = ArrayWriter(target_file(self._folder), (), np.int64)
             self._targets.append(classes.astype(np.int64))
-        return ArrayFacts(inputs=[name for name in self._inputs if name], labels=names)
+        return ArrayFacts(
+            inputs=[name for name in self._inputs if name],
+            labels=names,
+            has_weights=self._weights is not None,
+        )
 
     def __enter__(self) -> Self:
         """Return the writer."""
@@ -76,7 +84,7 @@ class SampleWriter:
 
     def __exit__(self, *_: object) -> None:
         """Close the files, also after an error."""
-        for writer in filter(None, (*self._inputs.values(), self._targets)):
+        for writer in filter(None, (*self._inputs.values(), self._targets, self._weights)):
             writer.close()
 
     @staticmethod

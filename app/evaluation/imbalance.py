@@ -39,7 +39,8 @@ def suggest_for_rare_class(
         return ""
     label = dataset.labels[rarest]
     advice = []
-    if config.class_weight == "none":
+    # Neither a user's pipeline nor weights of samples leave room for those of classes.
+    if config.class_weight == "none" and not dataset.has_weights and dataset.stream is None:
         common = int(counts.argmax())
         ratio = write_number(counts[common] / counts[rarest], 3)
         advice.append(

@@ -27,7 +27,7 @@ def fit_linear(
         rows: float `(samples, columns)`, an array or a sparse matrix.
         targets: class indices `(samples,)`; labels 0 or 1, or values, `(samples, outputs)`.
         outputs: number of classes, labels or values.
-        sample_weights: weight of each sample of classes, `(samples,)`; None if all are equal.
+        sample_weights: weight of each sample, `(samples,)`; None if all are equal.
 
     Returns:
         Weights float64 `(columns, outputs)` and biases float64 `(outputs,)`. They give values, or
@@ -36,7 +36,7 @@ def fit_linear(
     """
     weights, biases = np.zeros((rows.shape[1], outputs)), np.full(outputs, -np.inf)
     if task == "regression":
-        ridge = Ridge().fit(rows, targets.reshape(len(targets), outputs))
+        ridge = Ridge().fit(rows, targets.reshape(len(targets), outputs), sample_weights)
         return np.asarray(ridge.coef_).reshape(outputs, -1).T, np.asarray(ridge.intercept_)
     if task == "multiclass":
         classes = np.unique(targets)
@@ -54,7 +54,7 @@ def fit_linear(
         if has_label.all():
             biases[label] = np.inf
         elif has_label.any():
-            found, bias = _fit_logistic(rows, has_label, outputs)
+            found, bias = _fit_logistic(rows, has_label, outputs, sample_weights)
             weights[:, label], biases[label] = found[:, 0], bias[0]
     return weights, biases
 

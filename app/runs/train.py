@@ -406,7 +406,7 @@ def checked_model(
     """Return the untrained model, after checking that its settings and data go together.
 
     Raises:
-        DataError: the family cannot take such data, or all inputs are equal.
+        DataError: the family cannot take such data, all inputs are equal, or all weights are 0.
         ConfigError: head, loss, threshold, weights and targets contradict each other; or the
             backbone cannot be built; or the model to start from has another architecture.
         RunError: the model is too large for this machine.
@@ -432,8 +432,7 @@ def checked_model(
         sample = dataset.model_inputs(splits.train[some(len(splits.train), _COMPARED)])
         start_with(model, config.start_from, sample)
     output = trained_output(model, sized.trained_layer, dataset.task)
-    has_weights = dataset.stream is not None and dataset.stream.has_weights
-    make_loss(config.training, dataset.task, output, has_weights)
+    make_loss(config.training, dataset.task, output, dataset.has_weights)
     extra_metrics(config.training, dataset.task, output)
     for name in config.training.callbacks:
         own_callback(name)

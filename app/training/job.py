@@ -80,6 +80,7 @@ class Job:
         model_config: the model's configuration with the sizes that the data determines.
         model: the model in float32, its normalization adapted to the training split.
         stream: the training batches of a user's pipeline; None if they are made of `arrays`.
+        has_weights: whether samples have weights of their own, beside those of classes.
         output: what the model returns for the loss.
         arrays: prepared inputs, numeric targets, and sample weights unless all are equal.
         loss_weight: factor of the loss.
@@ -100,7 +101,7 @@ class Job:
         team: Team | None = None,
         model: keras.Model | None = None,
     ) -> None:
-        self.stream = dataset.stream
+        self.stream, self.has_weights = dataset.stream, dataset.has_weights
         seed_everything(config.seed, is_exact=self.is_exact)
         self.config, self.splits, self.task = config, splits, dataset.task
         self.team = team or Team()
@@ -307,8 +308,7 @@ class Job:
         if self.member_layer:
             learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
-        has_weights = self.stream is not None and self.stream.has_weights
-        loss = make_loss(training, self.task, self.output, has_weights)
+        loss = make_loss(training, self.task, self.output, self.has_weights)
         extra = extra_metrics(training, self.task, self.output)
         units = units_of_values(self.model) if self.task == "regression" else None
         if units is not None:

@@ -48,6 +48,8 @@ def start_linear(
     columns = before.input if before.name == "wide_columns" else columns
     head = next(layers[name] for name in HEAD_LAYERS if hasattr(layers.get(name), "kernel"))
     units = int(head.kernel.shape[-1])
+    if weights is not None:
+        train = train[weights[train] > 0]  # samples without weight are as good as absent
     if len(train) * columns.shape[1] * units > _MAX_CELLS:
         return
     rows, targets = (array[train] for array in arrays)

@@ -11,7 +11,7 @@ from app.config.training_config import TrainingConfig
 from app.data.arrays import Array, OneHot
 from app.data.datasets import Dataset
 from app.data.splits import Splits
-from app.errors import ConfigError
+from app.errors import ConfigError, DataError
 from app.system.user_code import is_reference
 from models.own import ends_in_logits
 from serving.manifest import TASKS
@@ -337,13 +337,33 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
     """Return the weight of each sample, float32 `(samples,)`; None if all are equal.
 
     Raises:
-        ConfigError: the settings ask for balanced classes, but the task has no classes.
+        DataError: the data has weights, and all those of the training split are 0.
+        ConfigError: the settings ask for balanced classes, but the task has no classes, or the data
+            has weights.
     """
+    if dataset.weights is not None:
+        _check_weights(config, dataset.weights[splits.train])
+        return dataset.weights
     weights = class_weights(config, dataset, splits)
     if weights is None:
         return None
     of_samples: np.ndarray = weights[dataset.targets].astype(np.float32)
     return of_samples
+
+
+def _check_weights(config: TrainingConfig, weights: np.ndarray) -> None:
+    """Require weights of training samples that are not all 0, without class weights beside them."""
+    if config.class_weight != "none":
+        raise ConfigError(
+            "Samples with weights take no class weights, as in keras.Model.fit. Received: "
+            f"class_weight={config.class_weight} and data (x, y, weights). Multiply the weights by "
+            "those of the classes, or leave one out."
+        )
+    if not weights.any():
+        raise DataError(
+            "Some weights of training samples must be above 0. "
+            f"Received: 0 for all {len(weights):,} of them."
+        )
 
 
 def class_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> np.ndarray | None:
