@@ -34,6 +34,7 @@ def read_inputs(
     paths: Sequence[str | Path],
     manifest: Manifest,
     note: Callable[[str], None] = lambda _: None,
+    set_aside: Callable[[str | Path, InputError], None] | None = None,
 ) -> tuple[Inputs, list[str]]:
     """Read files for a model.
 
@@ -45,6 +46,8 @@ def read_inputs(
         manifest: manifest of the model.
         note: is called with what the user should know, such as the columns that are ignored, or
             images that are enlarged more than `MAX_ENLARGEMENT` times.
+        set_aside: is called with each image file that cannot be read, and why; the others are read.
+            Without it, or if none can be read, that is an error, as it always is for rows.
 
     Returns:
         The inputs for `Predictor.predict`, and a name for each sample: the file, with the line
@@ -56,14 +59,15 @@ def read_inputs(
     """
     if _takes_rows(manifest):
         tables = _read_each(paths, lambda path: list(_read_rows(Path(path), manifest, note)))
-        parts = [(path, *part) for path, table in zip(paths, tables, strict=True) for part in table]
+        parts = [(path, *part) for path, table in tables for part in table]
         named = {
             spec.name: np.concatenate([inputs[spec.name] for _, _, inputs in parts])
             for spec in manifest.inputs
         }
         names = [f"{path}:{line}" for path, lines, _ in parts for line in lines]
         return as_inputs(named), names
-    images = _read_each(paths, lambda path: _read_noted(path, manifest))
+    found = _read_each(paths, lambda path: _read_noted(path, manifest), set_aside)
+    paths, images = [path for path, _ in found], [image for _, image in found]
     _note_enlarged(paths, images, note)
     _note_scenes(paths, images, note)
     return np.stack([image.pixels for image in images]), [str(path) for path in paths]
@@ -87,16 +91,24 @@ def _takes_rows(manifest: Manifest) -> bool:
     return bool(named) or takes_named_columns(manifest)
 
 
-def _read_each(paths: Sequence[str | Path], read: Callable[[str | Path], Found]) -> list[Found]:
-    found: list[Found] = []
-    problems: list[InputError] = []
+def _read_each(
+    paths: Sequence[str | Path],
+    read: Callable[[str | Path], Found],
+    set_aside: Callable[[str | Path, InputError], None] | None = None,
+) -> list[tuple[str | Path, Found]]:
+    """Return each path that can be read, with what was read."""
+    found: list[tuple[str | Path, Found]] = []
+    problems: list[tuple[str | Path, InputError]] = []
     for path in paths:
         try:
-            found.append(read(path))
+            found.append((path, read(path)))
         except InputError as error:
-            problems.append(error)
-    if problems:
-        raise InputError(describe_all(problems))
+            problems.append((path, error))
+    if problems and (set_aside is None or not found):
+        raise InputError(describe_all([error for _, error in problems]))
+    if set_aside is not None:
+        for path, problem in problems:
+            set_aside(path, problem)
     return found
 
 

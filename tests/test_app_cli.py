@@ -82,6 +82,68 @@ def test_predict_prints_one_json_object_per_line(run, bundle, digit_file):
     assert lines[0]["label"] == max(lines[0]["probabilities"], key=lines[0]["probabilities"].get)
 
 
+@pytest.fixture
+def mixed_files(digit_file, tmp_path):
+    """A digit among a text, a damaged image and a name without a file; the reasons of these."""
+    wrong = [tmp_path / name for name in ("notes.png", "cut.png", "gone.png")]
+    wrong[0].write_text("no image")
+    wrong[1].write_bytes(digit_file.read_bytes()[:900])
+    reasons = [
+        f"{wrong[0]} cannot be read as an image, such as PNG or JPEG.",
+        f"{wrong[1]} cannot be read as an image, such as PNG or JPEG: its end is missing.",
+        f"{wrong[2]} does not exist.",
+    ]
+    return [wrong[0], digit_file, *wrong[1:]], reasons
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--features"], ["--features", "--json"]])
+def test_images_that_cannot_be_read_are_named_and_the_others_predicted(
+    options, run, bundle, digit_file, mixed_files
+):
+    files, reasons = mixed_files
+    status, output, error = run("predict", bundle, *files, *options)
+    _, alone, notes = run("predict", bundle, digit_file, *options)
+    assert (status, output) == (1, alone)
+    assert error == "".join(f"failed: {reason}\n" for reason in reasons) + notes
+    if "--json" in options:
+        assert json.loads(output)["file"] == str(digit_file)
+
+
+def test_quiet_names_the_images_that_cannot_be_read_too(run, bundle, mixed_files):
+    files, reasons = mixed_files
+    errors = "".join(f"failed: {reason}\n" for reason in reasons)
+    assert run("predict", bundle, *files, "--quiet") == (1, "", errors)
+
+
+def test_images_of_which_none_can_be_read_are_one_error(run, bundle, mixed_files):
+    files, reasons = mixed_files
+    status, output, error = run("predict", bundle, files[0], *files[2:])
+    assert (status, output) == (2, "")
+    named = "; ".join(reason.rstrip(".") for reason in reasons)
+    assert error == f"hornbill: There are 3 problems: {named}.\n"
+
+
+def test_images_beside_arrays_and_tables_that_cannot_be_read_are_named(
+    run, bundle, digit_file, mixed_files, images, tmp_path
+):
+    files, reasons = mixed_files
+    array, table = tmp_path / "images.npy", tmp_path / "list.csv"
+    np.save(array, images[:2])
+    table.write_text(f"image\n{digit_file.name}\nlost.png\n")
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7")
+    given = [*files, tmp_path / "report.pdf", table, array]
+    status, output, error = run("predict", bundle, *given, "--json")
+    assert status == 1
+    names = [json.loads(line)["file"] for line in output.splitlines()]
+    assert sorted(names) == sorted([str(digit_file)] * 2 + [f"{array}:0", f"{array}:1"])
+    wrong = [
+        *reasons,
+        f"{tmp_path / 'report.pdf'} cannot be read as an image, such as PNG or JPEG.",
+        f"{tmp_path / 'lost.png'} does not exist.",
+    ]
+    assert sorted(error.splitlines()) == sorted(f"failed: {reason}" for reason in wrong)
+
+
 def test_file_names_may_be_any_bytes_and_json_overrides_quiet(run, bundle, digit_file):
     odd = digit_file.with_name(os.fsdecode(b"caf\xe9.png"))
     odd.write_bytes(digit_file.read_bytes())

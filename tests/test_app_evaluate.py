@@ -121,6 +121,37 @@ def test_a_table_is_read_as_the_model_reads_it(row_bundle, tmp_path, run):
     assert again["scores"] == found["scores"]  # numbers are indices of labels that are none
 
 
+def test_numbers_that_are_read_as_places_of_classes_are_told(row_bundle, tmp_path, run):
+    read = "they are read as places of the classes: 0 is setosa, 1.0 is versicolor, 2 is virginica"
+    numbered = write_flowers(tmp_path / "numbered.csv", labels=("0", "1.0", "2"))
+    columns = np.loadtxt(numbered, delimiter=",", skiprows=1)
+    arrays = tmp_path / "numbered.npz"
+    np.savez(arrays, inputs=columns[:, :1:-1].astype(np.float32), y=columns[:, 1].astype(int))
+    options = ("--target", "flower")
+    status, output, _ = run("evaluate", row_bundle, "--data", numbered, *options)
+    assert status == 0
+    assert f"note:        The target flower of {numbered} has numbers; {read}\n" in output
+    (note,) = evaluated(run, row_bundle, "--data", numbered, *options)["notes"]
+    assert note == f"The target flower of {numbered} has numbers; {read}."
+    (note,) = evaluated(run, row_bundle, "--data", arrays)["notes"]
+    assert note == f"The target of {arrays} has numbers; {read.replace('1.0', '1')}."
+    named = write_flowers(tmp_path / "named.csv")
+    assert evaluated(run, row_bundle, "--data", named, *options)["notes"] == []
+
+
+def test_python_code_is_told_of_numbers_that_are_places_of_classes(
+    bundle, digits, tmp_path, caplog
+):
+    manifest = dataclasses.replace(read_manifest(bundle), labels=tuple("abcdefghij"))
+    with caplog.at_level("WARNING", "hornbill.notes"):
+        (note,) = read_labeled(str(digits), manifest, ReadingConfig()).notes
+    read = "they are read as places of the classes: 0 is a, 1 is b."
+    assert note == f"The target of {digits} has numbers; {read}"
+    assert caplog.messages == [note]
+    of_numbers = read_manifest(bundle)
+    assert read_labeled(str(digits), of_numbers, ReadingConfig()).notes == ()
+
+
 @pytest.mark.parametrize("key", ["positive", "thresholds"])
 def test_the_positive_class_is_that_of_the_bundle_whichever_is_rarer_here(
     key, raw_bundle, tmp_path, run

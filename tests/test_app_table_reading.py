@@ -127,7 +127,7 @@ def test_an_evaluation_reads_the_format_of_targets_as_training_does(read, tmp_pa
     text = "x;y\n1,5;2.141\n2,5;3.999\n"
     assert read(text, "y", "regression").targets.tolist() == [[2141], [3999]]
     table = open_table(tmp_path / "table.csv")
-    targets, signs = read_targets(table, ReadingConfig(target=("y",)), "regression", ("y",))
+    targets, signs, _ = read_targets(table, ReadingConfig(target=("y",)), "regression", ("y",))
     assert signs == {"y": ","}
     assert targets.tolist() == [[2141], [3999]]
 

@@ -439,6 +439,20 @@ def test_the_progress_of_a_search_in_a_pipe_is_plain_lines(begun, capfd):
     ]
 
 
+def test_a_search_for_values_names_the_error_that_it_minimizes(tmp_path, run):
+    settings = [f"--set={key}={str(value).lower()}" for key, value in FAST.items()]
+    rate = "--search=optimizer.learning_rate=log:1e-3..1e-2"
+    given = ["--data", "diabetes", "--set", "head=linear", "--trials", 1, rate, *settings]
+    status, output, error = run("tune", "features", *given, "--output", tmp_path)
+    assert status == 0, error
+    named = r"validation root mean squared error (\d+\.\d+)\n"
+    best = re.search(rf"^best:       trial 1, {named}", output, re.MULTILINE)[1]
+    assert re.search(rf"^trials: 1 of 1, best {named}", error, re.MULTILINE)[1] == best
+    report = Path(re.search(r"^report:     (.*)$", output, re.MULTILINE)[1]).read_text()
+    assert "The root mean squared error of each finished trial" in report
+    assert "the lower its root mean squared error" in report
+
+
 def raising_once(error):
     errors = [error]
 

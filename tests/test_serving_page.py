@@ -23,6 +23,7 @@ from test_serving_decisions import INTERVALS, LABELS
 from waiting import wait_until
 
 from serving.golden import DRAWN
+from serving.images import fit_and_pad
 from serving.server import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -163,19 +164,19 @@ def file_of(image):
     return file.getvalue()
 
 
-def hand_over(page, event, target, file):
+def hand_over(page, event, target, file, name="digit.png", kind="image/png"):
     """Drop or paste a file."""
     page.evaluate(
-        """([event, target, text]) => {
+        """([event, target, text, name, type]) => {
           const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0))
           const data = new DataTransfer()
-          data.items.add(new File([bytes], "digit.png", { type: "image/png" }))
+          data.items.add(new File([bytes], name, { type }))
           const options = { bubbles: true, cancelable: true }
           const init = { ...options, dataTransfer: data, clipboardData: data }
           const Made = event === "drop" ? DragEvent : ClipboardEvent
           document.querySelector(target).dispatchEvent(new Made(event, init))
         }""",
-        [event, target, base64.b64encode(file).decode()],
+        [event, target, base64.b64encode(file).decode(), name, kind],
     )
 
 
@@ -281,6 +282,43 @@ def test_a_file_that_is_not_an_image_is_reported(client, open_page):
     expect(page.locator("#bars tr")).to_have_count(10)
     hand_over(page, "drop", "body", b"no image")
     expect(page.locator("#error")).to_contain_text("cannot be read as an image, such as PNG")
+
+
+TAKEN = "Drop, paste or open a PNG, JPEG, BMP, GIF, TIFF or WebP file."
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ((b"%PDF-1.7", "report.pdf", "application/pdf"), "report.pdf is not an image."),
+        ((b"some text", "notes.txt", "text/plain"), "notes.txt is not an image."),
+        ((b"some text", "notes", ""), "notes cannot be read as an image, such as PNG or JPEG."),
+        ((b"\0" * 9, "a.png"), "a.png cannot be read as an image, such as PNG or JPEG."),
+        (
+            (b"\0\0\0\x18ftypheic", "a.heic", "image/heic"),
+            "a.heic cannot be read, since HEIC and AVIF are not supported: convert it to JPEG.",
+        ),
+    ],
+)
+def test_a_dropped_file_that_is_no_image_is_named_with_what_can_be_dropped(
+    file, message, client, open_page, images
+):
+    page = open_page(client)
+    expect(page.locator("#bars tr")).to_have_count(10)
+    hand_over(page, "drop", "body", *file)
+    expect(page.locator("#error")).to_have_text(f"{message} {TAKEN}")
+    expect(page.locator("#label")).to_be_empty()
+    hand_over(page, "drop", "body", file_of(images[0]))
+    expect_prediction(page)
+    expect(page.locator("#error")).to_be_hidden()
+
+
+def test_a_folder_is_no_file_to_drop(client, open_page):
+    page = open_page(client)
+    expect(page.locator("#bars tr")).to_have_count(10)
+    page.evaluate("() => { Blob.prototype.arrayBuffer = () => Promise.reject(new Error()) }")
+    hand_over(page, "drop", "body", b"", "photos", "")
+    expect(page.locator("#error")).to_have_text(f"photos cannot be read as a file. {TAKEN}")
 
 
 def test_a_finger_draws_on_a_phone(client, open_page):
@@ -432,6 +470,17 @@ COLORS = """places => {
     return Array.from(data.slice(0, 3))
   })
 }"""
+# Keeps the pixels of the copies that the page sends, as promises of lists.
+KEEP_COPIES = """() => {
+  const send = window.fetch
+  window.sent = []
+  window.fetch = (path, options) => {
+    const start = options?.headers?.["inference-header-content-length"]
+    if (start) sent.push(options.body.slice(start).arrayBuffer()
+      .then(bytes => Array.from(new Uint8Array(bytes))))
+    return send(path, options)
+  }
+}"""
 # The ball is at a quarter of the photograph's width; the frame is square.
 BALL, BESIDE = (0.25, 0.5), (0.75, 0.5)
 
@@ -456,6 +505,42 @@ def test_the_pixels_that_mattered_are_those_of_the_ball(color_client, open_page)
     page.wait_for_timeout(50)
     assert page.evaluate(COLORS, [BALL]) == [[255, 0, 0]]
     expect(page.locator("#legend")).to_be_hidden()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])  # which browsers do not show
+@pytest.mark.parametrize("size", [(400, 200), (200, 400), (320, 25)])  # 2.5 lines
+def test_only_the_photograph_is_grayed_and_colored_and_not_its_padding(
+    kind, size, color_client, open_page
+):
+    page = open_model(open_page, color_client, "multiclass")
+    width, height = size
+    levels = np.random.default_rng(0).integers(110, 130, (height, width, 3), np.uint8)
+    levels[..., 0] = 140  # and so is the padding, so that graying it would matter
+    levels[0] = levels[-1] = levels[:, 0] = levels[:, -1] = (140, 128, 128)
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, kind)
+    page.evaluate(KEEP_COPIES)
+    hand_over(page, "drop", "body", file.getvalue())
+    expect(page.locator("#meaning")).to_contain_text("more the probability of red falls")
+    page.wait_for_timeout(50)  # until it is painted
+    seen = fit_and_pad(levels, (32, 32))
+    down, across = max(1, round(32 * height / max(size))), max(1, round(32 * width / max(size)))
+    inside = np.zeros((32, 32), bool)
+    top, left = (32 - down) // 2, (32 - across) // 2
+    inside[top : top + down, left : left + across] = True
+    grayed = np.zeros((32, 32), bool)
+    for copies in page.evaluate("Promise.all(sent)"):
+        differ = np.array(copies, np.uint8).reshape(-1, 32, 32, 3) != seen
+        grayed |= differ.any(axis=(0, 3))
+    np.testing.assert_array_equal(grayed, inside)
+    beside = (0.5, 0.05) if width > height else (0.05, 0.5)
+    middle, padding = page.evaluate(COLORS, [(0.5, 0.5), beside])
+    assert middle[1] > middle[2] + 5  # the orange of the map
+    page.locator("#heat").uncheck()
+    page.wait_for_timeout(50)
+    plain, expected = page.evaluate(COLORS, [(0.5, 0.5), beside])
+    assert padding == expected
+    assert plain != middle
 
 
 def test_labels_are_compared_with_their_threshold(color_client, open_page):

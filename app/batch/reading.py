@@ -1,7 +1,7 @@
 """Reads files of every kind as rows: those of a part, or all rows of some files at once."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from serving.array_files import ARCHIVE, ARRAY
 from serving.cores import available_cores
 from serving.errors import InputError, describe_all
+from serving.images import read_header
 from serving.inputs import takes_images
 from serving.manifest import Manifest
 from serving.named_columns import TEXTS
@@ -35,18 +36,27 @@ class FileInputs:
     names: list[str]
 
 
-def read_files(wanted: str | Sequence[str], manifest: Manifest) -> FileInputs:
-    """Read all rows of some files into memory. None may be wrong.
+def read_files(
+    wanted: str | Sequence[str],
+    manifest: Manifest,
+    set_aside: Callable[[str, InputError], None] | None = None,
+) -> FileInputs:
+    """Read all rows of some files into memory.
 
     Args:
         wanted: see `app.batch.files.find_files`.
         manifest: manifest of the model.
+        set_aside: is called with each image file, named by itself or by a table, that cannot be
+            read, and why; the other rows are read. Without it, or if no row can be read, that is an
+            error, as it always is for another row.
 
     Raises:
         BatchError: there are no such files, or the model cannot read one.
         InputError: a row cannot be read; the message says which.
         ModuleNotFoundError: a file is parquet, and pyarrow is not installed.
     """
+    if set_aside is not None and not isinstance(wanted, str) and takes_images(manifest):
+        wanted = _readable(wanted, set_aside)
     files, _ = choose_files(wanted, manifest, None)
     require_pyarrow(files)
     threads = available_cores()
@@ -55,9 +65,13 @@ def read_files(wanted: str | Sequence[str], manifest: Manifest) -> FileInputs:
         for part in plan_parts(files)
         for rows in read_rows(part.files, manifest, None, threads)
     ]
-    failed = [reason for rows in parts for _, reason in rows.failed]
-    if failed:
-        raise InputError(describe_all(failed))
+    failed = [(_file(row_id), reason) for rows in parts for row_id, reason in rows.failed]
+    are_aside = set_aside is not None and any(rows.ids for rows in parts)
+    if wrong := [reason for file, reason in failed if not (are_aside and is_image(file))]:
+        raise InputError(describe_all(wrong))
+    if set_aside is not None:
+        for file, reason in failed:
+            set_aside(file, InputError(reason))
     names = [_name(row_id) for rows in parts for row_id in rows.ids]
     if not names:
         raise InputError(f"The files must have rows. Received: none in {files[0]}.")
@@ -66,6 +80,26 @@ def read_files(wanted: str | Sequence[str], manifest: Manifest) -> FileInputs:
         spec.name: np.concatenate([one[spec.name] for one in filled]) for spec in manifest.inputs
     }
     return FileInputs(as_inputs(inputs), names)
+
+
+def _readable(files: Sequence[str], set_aside: Callable[[str, InputError], None]) -> list[str]:
+    """Return the files that are no images, and the images that are there and have a header.
+
+    A list of files is refused as a whole if one does not exist or has another suffix.
+    """
+    kept = []
+    for file in files:
+        try:
+            if is_image(file):
+                read_header(file)
+            kept.append(file)
+        except InputError as error:
+            set_aside(file, error)
+    return kept
+
+
+def _file(row_id: str) -> str:
+    return str(json.loads(f"{{{row_id}}}")["file"])
 
 
 def _name(row_id: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -90,7 +90,10 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict files: print a table or one JSON object per line, or write a file or a folder."""
+    """Predict files: print a table or one JSON object per line, or write a file or a folder.
+
+    Images that cannot be read are named on standard error, and the exit status is then 1.
+    """
     files = files or []
     _check_files(files, pattern, "features.npy" if features else "predictions.csv")
     if output is not None:
@@ -106,19 +109,34 @@ def predict(
             raise ConfigError(
                 f"Missing option '--output', the file for the {what}: {option} needs it."
             )
-    from serving.decisions import describe_thresholds
     from serving.outputs import choose_output
     from serving.predictor import Predictor
 
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     output_name = choose_output(manifest, features)
-    inputs, names = _read_files(files, manifest, quiet)
-    prediction = predictor.predict(inputs)
-    _require_finite(prediction.outputs[output_name], names)
+    read = _read_files(files, manifest, quiet)
+    prediction = predictor.predict(read.inputs)
+    _require_finite(prediction.outputs[output_name], read.names)
     if features:
-        _print_features(names, prediction.outputs[output_name].tolist(), as_json, quiet)
-        return
+        _print_features(read.names, prediction.outputs[output_name].tolist(), as_json, quiet)
+    else:
+        _print_predictions(read.names, prediction, output_name, as_json, quiet)
+        if not (as_json or quiet):
+            file = quote(str(next((one for one in files if one not in read.wrong), files[0])))
+            arguments = f"--json -- {file}" if file.startswith("-") else f"{file} --json"
+            suggest(f"hornbill predict {quote(str(bundle))} {arguments}")
+    if read.wrong:
+        raise typer.Exit(1)
+
+
+def _print_predictions(
+    names: list[str], prediction: Any, output_name: str, as_json: bool, quiet: bool
+) -> None:
+    """Print a table with a line for each sample, or a JSON object for each."""
+    from serving.decisions import describe_thresholds
+
+    manifest = prediction.manifest
     values = [
         dict(zip(manifest.labels, row, strict=True))
         for row in prediction.outputs[output_name].tolist()
@@ -135,9 +153,6 @@ def predict(
     rules = () if thresholds is None else describe_thresholds(thresholds, manifest.labels, None)
     for line in (*table, *rules[:_MAX_THRESHOLDS]):
         typer.echo(printable(line))
-    file = quote(str(files[0]))
-    arguments = f"--json -- {file}" if file.startswith("-") else f"{file} --json"
-    suggest(f"hornbill predict {quote(str(bundle))} {arguments}")
 
 
 def _check_files(files: list[Path], pattern: str | None, output: str) -> None:
@@ -152,25 +167,45 @@ def _check_files(files: list[Path], pattern: str | None, output: str) -> None:
         )
 
 
-def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, list[str]]:
+class _Read(NamedTuple):
+    """The inputs that files hold, the name of each sample, and the files that cannot be read."""
+
+    inputs: Any
+    names: list[str]
+    wrong: list[Path]
+
+
+def _read_files(files: list[Path], manifest: Any, quiet: bool) -> _Read:
+    """Read files; name each image that cannot be read on standard error, unless none can."""
     from app.system.data_folders import find_data, where_looked
     from serving.errors import InputError
     from serving.inputs import read_inputs, takes_images
 
+    places = {find_data(str(file)): file for file in files}
     found = [find_data(str(file)) for file in files]
+    wrong: list[Path] = []
+
+    def set_aside(name: str | Path, error: InputError) -> None:
+        wrong.append(places.get(str(name), Path(name)))
+        hint = "" if Path(name).exists() else where_looked(str(name))
+        typer.echo(f"failed: {printable(f'{error}{hint}')}", err=True)
+
     by_jobs = (*_READ_BY_JOBS, ".csv") if takes_images(manifest) else _READ_BY_JOBS
     if any(Path(name).suffix.lower() in by_jobs for name in found):
         from app.batch.reading import read_files
 
         _note_twice(files, quiet)
-        together = read_files(found, manifest)
-        return together.inputs, together.names
+        together = read_files(found, manifest, set_aside)
+        return _Read(together.inputs, together.names, wrong)
     try:
-        return read_inputs(found, manifest, lambda line: _note(line, quiet))
+        inputs, names = read_inputs(
+            found, manifest, lambda line: _note(line, quiet), set_aside=set_aside
+        )
     except InputError as error:
         # Of several problems, only the first are told.
         missing = [name for name in found if not Path(name).exists() and name in str(error)]
         raise InputError(f"{error}{where_looked(missing[0]) if missing else ''}") from None
+    return _Read(inputs, names, wrong)
 
 
 def _note_twice(files: list[Path], quiet: bool) -> None:

@@ -238,6 +238,7 @@ def _summary(tuned: Any) -> dict[str, Any]:
 def _print_tuned(tuned: Any) -> None:
     from app.data.datasets import LeftOut
     from app.tuning.results import format_setting
+    from app.tuning.trials import write_objective
     from serving.written_numbers import describe_scores
 
     result, best = tuned.search, tuned.search.best
@@ -245,7 +246,8 @@ def _print_tuned(tuned: Any) -> None:
     for row in result.rows:
         if row.state == "failed":
             typer.echo(f"failed:     trial {row.number}, {row.reason}")
-    typer.echo(f"best:       trial {best.number}, validation loss {best.loss:.4f}")
+    found = write_objective(tuned.refit.data["task"], best.loss)
+    typer.echo(f"best:       trial {best.number}, {found}")
     for key, value in best.settings.items():
         typer.echo(f"            {key} = {format_setting(value)}")
     if result.importance:

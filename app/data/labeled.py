@@ -31,12 +31,14 @@ from .image_files import decode_files
 from .image_folders import unreadable_images
 from .image_lists import ImageList, list_image_folder
 from .image_tables import list_image_table
+from .reading_progress import tell
 from .source_kinds import NAMED, is_code, kind_of_source, parts_of
 from .sources import load_dataset
 from .tables import SUFFIXES, Table, check_columns, open_table
 from .targets import (
     check_target_units,
     names_of_targets,
+    note_places,
     places_of,
     read_targets,
     unknown_label,
@@ -204,7 +206,7 @@ def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Data
             raise DataError(describe_all([found.problems[row] for row in sorted(found.problems)]))
         numbers += [found.inputs["inputs"]] if manifest.columns else []
         texts += [found.inputs["texts"]] if manifest.string_columns else []
-    targets, decimals = read_targets(
+    targets, decimals, notes = read_targets(
         table, reading, manifest.task, manifest.labels, manifest.target_units
     )
     words, codes = _encode(np.concatenate(texts)) if texts else ((), None)
@@ -221,7 +223,15 @@ def _read_rows(table: Table, manifest: Manifest, reading: ReadingConfig) -> Data
         words=words,
         row_format=manifest.row_format,
         target_decimals=decimals,
+        notes=_told(notes),
     )
+
+
+def _told(notes: Sequence[str]) -> tuple[str, ...]:
+    """Tell notes, and return them for the data, with whose measures they are shown again."""
+    for note in notes:
+        tell(note)
+    return tuple(notes)
 
 
 def _places(table: Table, numbers: Sequence[int]) -> Callable[[int], str]:
@@ -269,7 +279,7 @@ def _with_labels(dataset: Dataset, manifest: Manifest) -> Dataset:
     """Return the samples with the model's labels, in the model's order.
 
     Whole numbers are the labels with these names, if all labels are numbers; otherwise they are
-    indices of labels.
+    indices of labels, which a note says.
     """
     _require(dataset.task == manifest.task, manifest, dataset.source, TASKS[dataset.task])
     if manifest.task != "multiclass":
@@ -285,7 +295,9 @@ def _with_labels(dataset: Dataset, manifest: Manifest) -> Dataset:
         if places[number] < 0:
             raise DataError(unknown_label(dataset.labels[number], manifest.labels, dataset.source))
     targets = np.array(places, np.int64)[dataset.targets]
-    return replace(dataset, targets=targets, labels=manifest.labels)
+    known = [dataset.labels[number] for number in np.unique(dataset.targets).tolist()]
+    notes = _told(note_places(f"The target of {dataset.source}", known, manifest.labels))
+    return replace(dataset, targets=targets, labels=manifest.labels, notes=(*dataset.notes, *notes))
 
 
 def _read_arrays(path: Path, manifest: Manifest) -> Dataset:
@@ -305,19 +317,23 @@ def _read_arrays(path: Path, manifest: Manifest) -> Dataset:
             f"{path} must have a target for each sample. Received: {samples:,} samples and "
             f"{len(targets):,} targets."
         )
+    found, notes = _array_targets(targets, manifest, str(path))
     return Dataset(
         source=str(path),
         inputs=NamedArrays(inputs) if len(inputs) > 1 else next(iter(inputs.values())),
-        targets=_array_targets(targets, manifest, str(path)),
+        targets=found,
         task=manifest.task,
         labels=manifest.labels,
         columns=manifest.columns,
         string_columns=(),
+        notes=notes,
     )
 
 
-def _array_targets(targets: np.ndarray, manifest: Manifest, source: str) -> np.ndarray:
-    """Return the targets of an array as a `Dataset` has them."""
+def _array_targets(
+    targets: np.ndarray, manifest: Manifest, source: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the targets of an array as a `Dataset` has them, and its notes."""
     count = len(manifest.labels)
     if manifest.task == "regression":
         values = targets.reshape(len(targets), -1)
@@ -329,14 +345,14 @@ def _array_targets(targets: np.ndarray, manifest: Manifest, source: str) -> np.n
                 "Targets must be finite numbers. Received: NaN or infinity in sample "
                 f"{int(is_finite.argmin())} of {source}."
             )
-        return values.astype(np.float32)
+        return values.astype(np.float32), ()
     is_binary = targets.shape == (len(targets), count) and np.isin(targets, (0, 1)).all()
     if manifest.task == "multilabel":
         if not is_binary:
             raise _wrong_targets(f"0 or 1 for each of {count} labels", targets, source)
-        return targets.astype(np.float32)
+        return targets.astype(np.float32), ()
     if is_binary and (targets.sum(axis=1) == 1).all():  # one-hot
-        return np.asarray(targets.argmax(axis=1), np.int64)
+        return np.asarray(targets.argmax(axis=1), np.int64), ()
     flat = targets.reshape(len(targets), -1)
     if flat.shape[1] != 1 or flat.dtype.kind not in "biufUS":
         raise _wrong_targets("the class of each sample", targets, source)
@@ -346,7 +362,8 @@ def _array_targets(targets: np.ndarray, manifest: Manifest, source: str) -> np.n
     for name, place in zip(names, places, strict=True):
         if place < 0:
             raise DataError(unknown_label(name, manifest.labels, source))
-    return np.array(places, np.int64)[numbers.reshape(-1)]
+    notes = note_places(f"The target of {source}", names, manifest.labels)
+    return np.array(places, np.int64)[numbers.reshape(-1)], _told(notes)
 
 
 def _wrong_targets(wanted: str, targets: np.ndarray, source: str) -> DataError:

@@ -9,6 +9,7 @@ import numpy as np
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.columns import read_column
+from serving.errors import first_few
 from serving.missing_marks import MISSING
 from serving.number_text import ALL_FORMATS, have_decimals, parse_number, read_numbers
 from serving.row_format import RawColumn
@@ -329,7 +330,7 @@ def read_targets(
     task: str,
     labels: Sequence[str],
     learned: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[np.ndarray, dict[str, str]]:
+) -> tuple[np.ndarray, dict[str, str], list[str]]:
     """Read the targets of a table for a model that exists, whose labels the data need not all have.
 
     Args:
@@ -340,8 +341,8 @@ def read_targets(
         learned: the unit of values that have one, by label.
 
     Returns:
-        Targets as in `app.data.datasets.Dataset`, in the order of the labels, and its
-        `target_decimals`.
+        Targets as in `app.data.datasets.Dataset`, in the order of the labels, its
+        `target_decimals`, and what `note_places` returns.
 
     Raises:
         DataError: a target is missing, of the wrong kind or in another unit, or is no label of the
@@ -361,7 +362,9 @@ def read_targets(
         raise DataError(f"{table.source} must have rows. Received: none.")
     if task == "multiclass":
         classes = [_read_classes(table, batch, names[0], labels) for batch in batches]
-        return np.concatenate(classes), {}
+        texts = dict.fromkeys(cell for batch in batches for cell in batch.cells[names[0]])
+        notes = note_places(f"The target {names[0]} of {table.source}", list(texts), labels)
+        return np.concatenate(classes), {}, notes
     check_targets(table, surveys, task, reading)
     columns = [RawColumn(name, "boolean") for name in names]
     if task == "regression":
@@ -370,7 +373,7 @@ def read_targets(
         columns = [found[name] for name in names]
     reader = TargetReader(table, surveys, columns, task)
     check_target_units(table.source, names, reader.units, labels, learned)
-    return np.concatenate([reader.read(batch) for batch in batches]), reader.decimals
+    return np.concatenate([reader.read(batch) for batch in batches]), reader.decimals, []
 
 
 def _survey_others(
@@ -407,6 +410,24 @@ def places_of(names: Sequence[str], labels: Sequence[str]) -> list[int]:
     if None in numbers:
         numbers = {float(place): place for place in range(len(labels))}
     return [known.get(name, numbers.get(parse_number(name), -1)) for name in names]
+
+
+def note_places(target: str, names: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Return a note if targets are numbers that stand for the places of labels, see `places_of`.
+
+    Another order of the classes would have other numbers, and nothing else would tell.
+
+    Args:
+        target: what has them, such as `The target kind of flowers.csv`.
+        names: the different targets, each of which has a place.
+        labels: labels of the model.
+    """
+    places = dict(zip(names, places_of(names, labels), strict=True))
+    numbered = sorted({*names} - {*labels}, key=places.__getitem__)
+    if not numbered or all(parse_number(label) is not None for label in labels):
+        return []
+    read = first_few([f"{number} is {labels[places[number]]}" for number in numbered])
+    return [f"{target} has numbers; they are read as places of the classes: {read}."]
 
 
 def unknown_label(name: str, labels: Sequence[str], source: str) -> str:

@@ -60,13 +60,20 @@ def describe_interval(value: float, interval: ScoreInterval) -> dict[str, Any]:
 
 
 def data_gaps(dataset: Dataset, indices: np.ndarray) -> dict[str, list[str]]:
-    """Return `lacking`, the labels that no sample has, and `left_out`, a reason for each such file.
+    """Return what the data lacks, or does not make certain.
+
+    `lacking` are the labels that no sample has, `left_out` is a reason for each such file, and
+    `notes` are those of the data.
 
     Args:
         dataset: samples with the labels of a model.
         indices: those that are measured, int64 `(samples,)`.
     """
-    return {"lacking": lacking_labels(dataset, indices), "left_out": list(dataset.skipped)}
+    return {
+        "lacking": lacking_labels(dataset, indices),
+        "left_out": list(dataset.skipped),
+        "notes": list(dataset.notes),
+    }
 
 
 def lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:

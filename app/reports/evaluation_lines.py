@@ -35,7 +35,7 @@ def describe_methods(scores: dict[str, dict[str, Any]]) -> str:
 
 
 def describe_gaps(facts: Mapping[str, Any]) -> list[str]:
-    """Return a line for files that were left out, and one for labels without samples.
+    """Return a line for files that were left out, for labels without samples, and for each note.
 
     Args:
         facts: what `app.evaluation.evaluations.data_gaps` returns, and more, such as the `task`;
@@ -51,7 +51,7 @@ def describe_gaps(facts: Mapping[str, Any]) -> list[str]:
             f"no sample has {first_few(labels)}: macro F1 {effect}, and there is no ROC AUC and "
             "average precision"
         )
-    return lines
+    return [*lines, *(note.rstrip(".") for note in facts.get("notes", ()))]
 
 
 def evaluation_lines(facts: dict[str, Any]) -> list[str]:

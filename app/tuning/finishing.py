@@ -9,7 +9,6 @@ from shlex import quote
 
 import optuna
 
-from app.config.families import task_of
 from app.config.run_config import config_toml
 from app.distributed.team import Team
 from app.errors import RunError, TuningError
@@ -29,7 +28,7 @@ from .report import (
     write_trials_report,
 )
 from .results import SearchResult, read_rows, read_search_result
-from .trial_loop import TASK
+from .trial_loop import task_of_search
 
 BEST, REFIT = "best.toml", "refit"
 ObserveRefit = Callable[[], contextlib.AbstractContextManager[Callbacks]]
@@ -69,8 +68,7 @@ def finish(
         TuningError: no trial finished.
         RunError: the folder cannot be written, or the refit failed.
     """
-    # Searches of earlier versions do not say what their targets are.
-    task = study.user_attrs.get(TASK) or task_of(definition.base.model)
+    task = task_of_search(study, definition)
     try:
         result = _write_trials(folder, study, definition, task)
         try:

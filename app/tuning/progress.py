@@ -15,7 +15,8 @@ from app.training.progress_log import TrainingLog
 from .definition import Definition
 from .failures import FAILURE, failed_trials, number_of
 from .search import Observer
-from .trial_loop import OnProgress
+from .trial_loop import OnProgress, task_of_search
+from .trials import write_objective
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -62,6 +63,7 @@ def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProg
     )
     total = definition.budget.trials
     told, named = 0, len(failed_trials(study))
+    targets = task_of_search(study, definition)
     with bar:
         task = bar.add_task("trials", total=total, best="")
 
@@ -69,7 +71,7 @@ def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProg
             nonlocal told, named
             trials = study.get_trials(deepcopy=False)
             losses = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value]
-            best = f"best validation loss {min(losses):.4f}" if losses else ""
+            best = f"best {write_objective(targets, min(losses))}" if losses else ""
             ended = sum(trial.state in _ENDED for trial in trials)
             bar.update(task, completed=ended, best=best)
             failed = failed_trials(study)

@@ -19,18 +19,19 @@ from .figures import draw_search
 from .learning_curve_advice import Diagnosis, diagnose_epochs, diagnose_sizes
 from .results import Row, SearchResult, format_setting, sorted_rows, write_table
 from .search_space import dimensions
-from .trials import LOSSES, metric_in_place_of_loss
+from .trials import LOSSES, metric_in_place_of_loss, objective_name
 
 REPORT, TABLE, FIGURES = "report.html", "trials.csv", "figures"
 # The report of the trials alone, while the refit has failed.
 TRIALS_REPORT = "trials.html"
+# `{objective}` stands for what the search minimizes.
 _CAPTIONS = {
-    "history": "Validation loss of each finished trial, and the best so far.",
-    "importance": "How much of the variance of the validation loss each setting explains on its "
-    "own, as a fraction of what all settings explain (fANOVA), with 95% intervals. Settings whose "
-    "interval is near 0 need no tuning.",
+    "history": "The {objective} of each finished trial on validation samples, and the best so far.",
+    "importance": "How much of the variance of the validation {objective} each setting explains on "
+    "its own, as a fraction of what all settings explain (fANOVA), with 95% intervals. Settings "
+    "whose interval is near 0 need no tuning.",
     "parallel_coordinates": "One line for each finished trial, through its value of each setting. "
-    "The darker a line, the lower its loss. Where dark lines converge, the value matters.",
+    "The darker a line, the lower its {objective}. Where dark lines converge, the value matters.",
     "trial_curves": "Validation loss of every trial by epoch, or one minus the metric if the loss "
     "itself was searched. Gray trials were pruned or lost, or failed.",
     "learning_curves": "Loss and score of the refit by epoch.",
@@ -124,6 +125,9 @@ def _write_page(
     refit: Run | None = None,
     diagnoses: tuple[Diagnosis, ...] = (),
 ) -> None:
+    captions = {
+        name: text.format(objective=objective_name(task)) for name, text in _CAPTIONS.items()
+    }
     folders = [path.parent / FIGURES, *([refit.folder / FIGURES] if refit else [])]
     page = render(
         "tune.html.j2",
@@ -140,6 +144,6 @@ def _write_page(
         metric_name=metric_name,
         write_score=write_score,
         diagnoses=diagnoses,
-        pictures=captioned_pictures(folders, _CAPTIONS),
+        pictures=captioned_pictures(folders, captions),
     )
     atomic_write(path, page)

@@ -19,6 +19,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from app.config.families import task_of
 from app.data.datasets import Dataset
 from app.errors import ConfigError, TuningError
 from app.runs.train import load_run_data
@@ -45,6 +46,14 @@ _SPENT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState
 
 # Called after each epoch and after each trial.
 OnProgress = Callable[[], None]
+
+
+def task_of_search(study: optuna.Study, definition: Definition) -> str:
+    """Return the task of a search: `multiclass`, `multilabel` or `regression`.
+
+    Searches of earlier versions do not say what their targets are; their model does.
+    """
+    return str(study.user_attrs.get(TASK) or task_of(definition.base.model))
 
 
 def ignore_progress() -> None:

@@ -20,12 +20,29 @@ from app.system.memory import translate_out_of_memory
 from app.training.fit import fit
 from app.training.losses import metric_name
 from serving.errors import counted
+from serving.written_numbers import metric_name as name_for_people
+from serving.written_numbers import write_score
 
 # The objective that a search minimizes: a mean over samples without penalties, which can be
 # compared whatever loss was used for training.
 LOSSES = {"multiclass": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "rmse"}
 _LOSS_SETTINGS = ("loss", "label_smoothing", "class_weight")
 _NONE = np.array([], np.int64)
+
+
+def objective_name(task: str) -> str:
+    """Return what people call the objective: a loss, or the measure that it is for values.
+
+    Args:
+        task: `multiclass`, `multilabel` or `regression`.
+    """
+    return name_for_people(LOSSES[task]) if task == "regression" else "loss"
+
+
+def write_objective(task: str, value: float) -> str:
+    """Return the objective of a trial with its name, such as `validation loss 0.0034`."""
+    number = write_score(LOSSES[task], value) if task == "regression" else f"{value:.4f}"
+    return f"validation {objective_name(task)} {number}"
 
 
 @dataclass(frozen=True)
