@@ -198,8 +198,11 @@ def _write_evidence(
     known, proof = proven[-1]
     inference = known.inference
     golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
+    data = facts.int8_data or _int8_data_from(known.samples, samples is None)
     data = replace(
-        facts.int8_data or _int8_data_from(known.samples, samples is None),
+        data,
+        calibration=_with_noise(inference, data.calibration),
+        evaluation=_with_noise(inference, data.evaluation),
         are_finite=are_finite,
         thresholds=None if facts.thresholds is None else facts.thresholds.values,
     )
@@ -294,7 +297,8 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
             convert_to_graph(inference, {})  # samples are no use if ONNX cannot express the model
             raise
     if isinstance(samples, Samples):
-        return samples
+        sizes = tuple(_with_noise(inference, inputs) for inputs in samples.of_other_sizes)
+        return replace(samples, inputs=_with_noise(inference, samples.inputs), of_other_sizes=sizes)
     arrays = _cast_samples(inference, samples)
     try:
         check_inputs(arrays, inference.inputs)
@@ -314,16 +318,23 @@ def _cast_samples(inference: InferenceFunction, samples: Inputs) -> dict[str, np
         for name, array in inference.by_name(samples).items()
         if name in names or np.size(array)
     }
-    for name, kind in inference.noise.items():
-        (spec,) = (spec for spec in inference.inputs if spec.name == name)
-        rest = [size for size in spec.shape[1:] if isinstance(size, int)]
-        if name not in arrays and len(rest) == len(spec.shape) - 1:
-            arrays = {**arrays, name: draw_noise(kind, (count_samples(arrays), *rest))}
+    arrays = {**inference.by_name(_with_noise(inference, arrays))}
     for spec in inference.inputs:
         array = np.asarray(arrays[spec.name]) if spec.name in arrays else None
         if array is not None and np.can_cast(array.dtype, dtype_of(spec), "same_kind"):
             arrays = {**arrays, spec.name: array.astype(dtype_of(spec))}
     return arrays
+
+
+def _with_noise(inference: InferenceFunction, inputs: Inputs) -> Inputs:
+    """Return inputs with noise for each sample, where they lack it and its shape is known."""
+    for name, kind in inference.noise.items():
+        named = inference.by_name(inputs)
+        (spec,) = (spec for spec in inference.inputs if spec.name == name)
+        rest = [size for size in spec.shape[1:] if isinstance(size, int)]
+        if name not in named and len(rest) == len(spec.shape) - 1:
+            inputs = {**named, name: draw_noise(kind, (count_samples(named), *rest))}
+    return inputs
 
 
 def draft_manifest(

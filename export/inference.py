@@ -210,6 +210,12 @@ def trace_inference(
     model, noise = with_noise_inputs(model, traced.function, draws)
     if not noise:
         return traced
+    if has_columns:
+        raise ExportError(
+            "A model of columns must not draw random numbers at inference: its inputs are those of "
+            f"a table. Received: {', '.join(noise)}. Draw in training only, where call gets "
+            "training=True."
+        )
     return _trace_named(model, input_names(model), model, input_dtype, noise)
 
 

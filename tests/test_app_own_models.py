@@ -470,6 +470,22 @@ def image_net(*shape):
     return lambda: keras.Sequential([keras.Input(shape), *layers])
 
 
+class Shaken(keras.layers.Layer):
+    """Adds noise at inference, too."""
+
+    def build(self, _):
+        self.seed_generator = keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        return x + 0.01 * keras.random.normal(keras.ops.shape(x), seed=self.seed_generator)
+
+
+def shaken(input_shape, num_classes):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Flatten()(Shaken(name="shaken")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(num_classes, activation="softmax")(x))
+
+
 def in_doubles(input_shape, num_classes):
     return keras.Sequential(
         [
@@ -491,6 +507,7 @@ def decomposed(input_shape, num_classes):
     ("model", "reason"),
     [
         (in_doubles, "Layers must compute in float32, .* Received: float64 in layer"),
+        (shaken, "A model of columns must not draw .* Received: shaken_noise. Draw in training"),
         (decomposed, "Every operation must have a counterpart in ONNX. Received: Qr "),
     ],
 )
@@ -503,6 +520,23 @@ def test_a_model_that_onnx_cannot_express_is_told_before_training(model, reason,
     (told,) = [line for line in notes.lines if line.startswith(start)]
     assert re.match(start + reason, told)
     assert run.metrics["test"]
+
+
+def test_noise_at_inference_is_an_input_of_what_a_run_exports(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), np.uint8)
+    data = (images, np.arange(60) % 3)
+    settings = {"epochs": 1, "figures": False}
+    run = train(settings, tmp_path, model=shaken, data=data)
+    bundle = export_run(run.folder, tmp_path / "dist", "shaken", ExportOptions(int8="always"))
+    predictor = Predictor.load(bundle)
+    image, noise = predictor.manifest.inputs
+    assert (image.name, noise.name) == ("image", "shaken_noise")
+    few = images[:5].astype(image.dtype)
+    still, moved = (
+        predictor.predict({"image": few, "shaken_noise": np.full((5, 8, 8, 1), level, "float32")})
+        for level in (0, 1)
+    )
+    assert (still.probabilities != moved.probabilities).any(axis=1).all()
 
 
 def test_a_model_of_colors_learns_from_gray_images(tmp_path):

@@ -234,7 +234,7 @@ def _train(
                 dataset = replace(dataset, source=config.data)
         if own is not None:
             config = save_untrained(model, config, folder)
-            tell_unless_exportable(model)
+            tell_unless_exportable(model, bool(dataset.columns or dataset.string_columns))
         run = report_run(folder, config, dataset, splits)
         passed = [type(each).__name__ for each in callbacks if not is_ours(each)]
         run = replace(run, data={**run.data, "callbacks": passed})
