@@ -148,7 +148,7 @@ def test_a_single_image_in_color_among_many_gray_ones_keeps_its_color(tmp_path):
     paths = []
     for name, mode, count in (("gray", "L", 2000), ("color", "RGB", 1), ("last", "L", 1000)):
         first = tmp_path / f"{name}.png"
-        Image.new(mode, (20, 20)).save(first)
+        Image.new(mode, (20, 20), 200 if mode == "L" else (200, 40, 50)).save(first)
         for number in range(count):
             paths.append(tmp_path / f"{name}{number}.png")
             os.link(first, paths[-1])

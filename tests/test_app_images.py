@@ -7,10 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from test_app_resume import Notes
 
 from app.config import make_config
+from app.config.chosen_defaults import choose_defaults
 from app.config.reading_config import ReadingConfig
 from app.data.image_files import choose_shape
+from app.data.reading_progress import observed_reading
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import ConfigError, DataError
@@ -52,6 +55,22 @@ def test_images_are_gray_if_all_files_are(folder):
     assert read(folder).inputs.shape == (10, 20, 20, 1)
     draw(folder / "red" / "0.png", COLORS["red"])
     assert read(folder).inputs.shape == (10, 20, 20, 3)
+
+
+def test_gray_scans_that_are_stored_in_color_are_gray(folder):
+    random, notes = np.random.default_rng(0), Notes()
+    for path in folder.rglob("*.png"):
+        levels = random.integers(0, 256, (60, 40), np.uint8)
+        Image.fromarray(levels).convert("RGB").save(path.with_suffix(".jpg"), quality=60)
+        path.unlink()
+    with observed_reading(notes):
+        dataset = read(folder)
+    assert dataset.inputs.shape[-1] == 1
+    assert "All images are gray, though some are stored in color" in notes.lines[0]
+    config = choose_defaults(make_config("features"), 10, dataset.sample_shape)
+    assert not config.training.augmentation.flip  # nobody reads writing in a mirror
+    draw(folder / "red" / "9.png", (200, 180, 190))
+    assert read(folder).inputs.shape[-1] == 3
 
 
 @pytest.mark.parametrize(

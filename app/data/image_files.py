@@ -11,7 +11,7 @@ import numpy as np
 
 from serving.cores import available_cores
 from serving.errors import InputError, cannot_read
-from serving.images import ImageHeader, read_header
+from serving.images import ImageHeader, read_enough, read_header
 
 from .arrays import ComputedArray, DiskArray, rows_in_chunk
 from .datasets import fingerprint
@@ -21,6 +21,10 @@ from .reading_progress import tell, tell_progress
 # better; set `image_size` for those that need it.
 SIDES = (32, 48, 64, 96)
 _MIN_SIDE, _MULTIPLE = 16, 4
+# Largest difference of red, green and blue in a gray pixel: that of compression.
+_TINT = 8
+# Files that are looked at together for their colors.
+_AT_ONCE = 32
 # Least number of files whose headers are read, if there are so many; those of a hundred thousand
 # would take a minute.
 _SAMPLED = 1000
@@ -42,10 +46,7 @@ def choose_shape(paths: Sequence[Path], size: tuple[int, ...] = ()) -> tuple[int
     """
     step = max(1, len(paths) // _SAMPLED)
     headers = [header for header in map(_header, paths[::step]) if header is not None]
-    is_color = any(header.is_color for header in headers)
-    if not is_color and step > 1:
-        is_color = any(map(has_color, paths))
-    channels = 3 if is_color else 1
+    channels = 3 if _show_color([*paths[::step], *(paths if step > 1 else ())]) else 1
     if not size:
         sides = [max(header.height, header.width) for header in headers]
         size = (_rounded(int(np.median(sides))) if sides else SIDES[0],)
@@ -61,6 +62,31 @@ def has_color(path: Path) -> bool:
     """Return whether the pixels of a file can have a color; false if it cannot be read."""
     header = _header(path)
     return header is not None and header.is_color
+
+
+def _show_color(paths: Sequence[Path]) -> bool:
+    """Return whether an image shows a color; tell if all are gray, though stored in color."""
+    stored = 0
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for start in range(0, len(paths), _AT_ONCE):
+            found = list(pool.map(_shows_color, paths[start : start + _AT_ONCE]))
+            if any(found):
+                return True
+            stored += sum(shows is not None for shows in found)
+    if stored:
+        tell("All images are gray, though some are stored in color: the model takes gray ones.")
+    return False
+
+
+def _shows_color(path: Path) -> bool | None:
+    """Return whether an image shows a color; None if its pixels cannot have one."""
+    if not has_color(path):
+        return None
+    try:
+        pixels = read_enough(path, (SIDES[-1], SIDES[-1], 3))
+    except (InputError, OSError):
+        return None
+    return bool((pixels.max(axis=2) - pixels.min(axis=2) > _TINT).any())
 
 
 def _header(path: Path) -> ImageHeader | None:
