@@ -251,9 +251,12 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
             # Without the check of types, onnx ends the process at a LabelEncoder behind a Loop; and
             # so would onnxruntime if the types were not in the file.
             onnx.shape_inference.infer_shapes_path(prepared, prepared, check_type=True)
-            nodes = _quantizable(onnx.load(prepared))
+            model = onnx.load(prepared)
+            nodes = _quantizable(model)
             if not nodes:
                 return "no layer with constant weights"
+            if _flatten_biases(model):
+                onnx.save(model, prepared)
             quantize_static(
                 prepared,
                 folder / INT8,
@@ -290,6 +293,23 @@ def _quantizable(model: onnx.ModelProto) -> list[str]:
             names.append(node.name)
             inside.update(node.output)
     return names  # only a node with weights starts the quantized part
+
+
+def _flatten_biases(model: onnx.ModelProto) -> bool:
+    """Give biases of shape `(1, n)` the shape `(n,)`; return whether there are any.
+
+    onnxruntime expects one number for each column of the weights (seen in 1.31).
+    """
+    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    flat = {}
+    for node in model.graph.node:
+        bias = arrays.get(node.input[2]) if node.op_type == "Gemm" and node.input[2:] else None
+        if bias is not None and len(bias.dims) == 2 and bias.dims[0] == 1:
+            numbers = onnx.numpy_helper.to_array(bias).reshape(-1)
+            node.input[2] = f"{bias.name}/flat"
+            flat[bias.name] = onnx.numpy_helper.from_array(numbers, node.input[2])
+    model.graph.initializer.extend(flat.values())
+    return bool(flat)
 
 
 def _latency_ratio(runs: dict[str, Run], batch: Inputs) -> float:

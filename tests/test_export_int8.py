@@ -259,6 +259,18 @@ def test_a_stack_of_matrices_stays_float32(tmp_path):
     assert any(one.data_type == onnx.TensorProto.INT8 for one in stored.values() if one.dims)
 
 
+def test_several_values_in_their_own_units_run_in_int8(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    hidden = keras.layers.Dense(32, activation="relu")(start := keras.Input((8,), name="x"))
+    units = keras.layers.Normalization(mean=[5.0, 7.0], variance=[4.0, 9.0], invert=True)
+    model = keras.Model(start, units(keras.layers.Dense(2)(hidden)))
+    options = ExportOptions(int8="always")
+    predictor = Predictor.load(export_bundle(model, tmp_path, "net", ModelFacts(), rows, options))
+    assert predictor.manifest.int8.kept
+    answers = predictor.predict(rows).outputs[predictor.manifest.outputs[0].name]
+    np.testing.assert_allclose(answers, model(rows), atol=0.5)
+
+
 def test_convolutions_whose_outputs_several_layers_read_run_in_int8(tmp_path):
     start = keras.Input((12, 12, 3), name="image")
     x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(start)
