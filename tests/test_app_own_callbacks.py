@@ -288,3 +288,40 @@ def test_a_resumed_run_says_which_callbacks_are_gone(tmp_path):
 def test_a_callback_is_no_folder(tmp_path):
     with pytest.raises(ConfigError, match="path of a folder. Received: list. Callbacks are the"):
         train({"epochs": 1}, [Looks()], model=build, data="iris")
+
+
+class Interrupts(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+
+def never_better(folder):
+    """Return callbacks of Keras to which no epoch after the first is an improvement."""
+    return [
+        keras.callbacks.EarlyStopping("val_loss", min_delta=9.0, patience=7),
+        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, min_delta=9.0, patience=2),
+        keras.callbacks.ModelCheckpoint(
+            folder / "best.keras", monitor="val_loss", save_best_only=True, mode="max"
+        ),
+    ]
+
+
+def test_callbacks_that_python_passes_go_on_where_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN", 0)
+    settings = {"epochs": 9, "optimizer.schedule": "constant"}
+    whole = run_with(tmp_path / "whole", *never_better(tmp_path), **settings)
+    expected = (whole.folder / "history.csv").read_text()
+    assert len(expected.splitlines()) == 9  # a header, and the 8 epochs of a patience of 7
+    best = tmp_path / "best.keras"
+    with pytest.raises(Interrupted):
+        run_with(tmp_path / "cut", *never_better(tmp_path), Interrupts(), **settings)
+    (cut,) = (tmp_path / "cut").glob("*/*")
+    shorter = run_with(tmp_path / "short", *never_better(tmp_path), **settings | {"epochs": 3})
+    written = best.stat().st_mtime_ns
+    # The order of others does not matter, nor does one that is new.
+    others = [keras.callbacks.EarlyStopping("val_accuracy", patience=9), *never_better(tmp_path)]
+    assert (resume(cut, others).folder / "history.csv").read_text() == expected
+    longer = resume(shorter.folder, never_better(tmp_path), settings={"epochs": 9})
+    assert (longer.folder / "history.csv").read_text() == expected
+    assert best.stat().st_mtime_ns == written

@@ -97,7 +97,7 @@ def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None)
     saver = Checkpoint(checkpoint, job.config, job.team.is_writer)
     own = [own_callback(name) for name in job.config.training.callbacks]
     check_rate_callbacks(job.config.training.optimizer, [*own, *callbacks])
-    callbacks = [*saver.remember(own), *callbacks]
+    callbacks = [*saver.remember(own), *saver.remember(callbacks, passed=True)]
     with naming_own_code(job.config, callbacks, saver.history, job.stream is not None):
         return _fit_job(job, saver, callbacks)
 
