@@ -1,5 +1,6 @@
 """Callbacks of users: the model that they see, what they may set, and what is said of mistakes."""
 
+import csv
 import importlib
 
 import keras
@@ -325,3 +326,39 @@ def test_callbacks_that_python_passes_go_on_where_they_were(tmp_path, monkeypatc
     longer = resume(shorter.folder, never_better(tmp_path), settings={"epochs": 9})
     assert (longer.folder / "history.csv").read_text() == expected
     assert best.stat().st_mtime_ns == written
+
+
+def test_a_metric_has_the_name_that_the_user_wrote(tmp_path):
+    best = tmp_path / "best.keras"
+    watching = [
+        keras.callbacks.EarlyStopping("val_acc", min_delta=9.0, patience=2),
+        keras.callbacks.ReduceLROnPlateau("val_mae", min_delta=9.0, patience=1),
+        keras.callbacks.ModelCheckpoint(best, monitor="val_mse", save_best_only=True),
+    ]
+    settings = {"metrics": ["mae", "mse", "acc"], "optimizer.schedule": "constant"}
+    run = run_with(tmp_path / "runs", *watching, **settings)
+    header, *rows = (run.folder / "history.csv").read_text().splitlines()
+    names = ["accuracy", "mae", "mse", "acc"]
+    assert {*names, *(f"val_{name}" for name in names)} <= set(header.split(","))
+    assert not {"mean_absolute_error", "mean_squared_error"} & set(header.split(","))
+    assert len(rows) == 3
+    rates = [float(row["learning_rate"]) for row in csv.DictReader([header, *rows])]
+    assert rates[2] < rates[0]
+    assert best.is_file()
+
+
+def test_a_run_keeps_the_names_that_an_earlier_version_gave_to_metrics(tmp_path):
+    name = "mean_absolute_error"
+    run = run_with(tmp_path, epochs=2, metrics=[name])
+    text = (run.folder / "config.toml").read_text()
+    (run.folder / "config.toml").write_text(text.replace(f'"{name}"', '"mae"'))
+    with np.load(run.folder / "checkpoint.npz") as file:
+        arrays = dict(file)
+    state = arrays["state"].tobytes().decode().replace(f'["{name}"]', '["mae"]')
+    arrays["state"] = np.frombuffer(state.encode(), np.uint8)
+    np.savez(run.folder / "checkpoint.npz", **arrays)
+    more = resume(run.folder, settings={"epochs": 4})
+    header, *rows = (more.folder / "history.csv").read_text().splitlines()
+    assert name in header.split(",")
+    assert "mae" not in header.split(",")
+    assert all("" not in row.split(",") for row in rows)

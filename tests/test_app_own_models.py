@@ -1108,7 +1108,7 @@ def test_metrics_of_values_are_in_the_units_of_the_targets(model, settings, tmp_
     run = quick(model, (X[:, :3], targets), tmp_path, **settings)
     last = read_history(run.folder)[-1]
     mae = pytest.approx(run.metrics["validation"]["mae"], rel=1e-3)
-    assert float(last["val_mean_absolute_error"]) == mae
+    assert float(last["val_mae"]) == mae
     assert float(last["val_distance"]) == mae
     assert float(last["val_r2"]) == pytest.approx(run.metrics["validation"]["r2"], rel=1e-3)
     if not isinstance(model, keras.Model):
@@ -1122,7 +1122,7 @@ def test_metrics_of_values_of_pipelines_are_in_the_units_of_the_targets(tmp_path
     settings = {"metrics": ["mae", distance], "optimizer.learning_rate": 1e-6}  # learns nothing
     run = quick(linear_net, data, tmp_path, **settings)
     last = read_history(run.folder)[-1]
-    for name in ("mean_absolute_error", "val_mean_absolute_error", "distance", "val_distance"):
+    for name in ("mae", "val_mae", "distance", "val_distance"):
         assert float(last[name]) == pytest.approx(run.metrics["validation"]["mae"], rel=1e-3)
 
 
@@ -1689,7 +1689,7 @@ def test_losses_and_metrics_of_ones_own_apply_to_families_too(tmp_path):
     config = make_config("softmax", {"epochs": 2, "loss": absolute, "metrics": ["mae", "auc"]})
     run = train(config, tmp_path, figures=False)
     header = (run.folder / "history.csv").read_text().partition("\n")[0].split(",")
-    assert {"auc", "mean_absolute_error"} <= set(header)
+    assert {"auc", "mae"} <= set(header)
 
 
 def test_a_run_of_passed_pipelines_needs_them_again(code, tmp_path):

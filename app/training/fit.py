@@ -1,7 +1,7 @@
 """Fits a model to the training split: the one training loop of the project."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .callbacks import Clock, NextEpoch, NumericLogs, Seconds
 from .checkpoint import Checkpoint
 from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
+from .losses import named_as_before
 from .optimizers import check_rate_callbacks, optimizer_callbacks
 from .own_errors import is_ours, naming_lost_files, naming_own_code
 from .own_losses import own_callback
@@ -95,6 +96,8 @@ def fit(
 def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None) -> FitResult:
     """Train a job. See `fit`."""
     saver = Checkpoint(checkpoint, job.config, job.team.is_writer)
+    training = named_as_before(job.config.training, saver.history)
+    job.config = replace(job.config, training=training)
     own = [own_callback(name) for name in job.config.training.callbacks]
     check_rate_callbacks(job.config.training.optimizer, [*own, *callbacks])
     callbacks = [*saver.remember(own), *saver.remember(callbacks, passed=True)]

@@ -1,6 +1,7 @@
 """The loss, the metric shown with it, the targets as numbers, and the sample weights."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -32,8 +33,6 @@ _LOSSES = {
     "regression": ("mse",),
 }
 _METRICS = {"multiclass": "accuracy", "multilabel": "binary_accuracy", "regression": "r2"}
-# What users call the metric that is shown anyway.
-_SHOWN_ANYWAY = ("accuracy", "acc")
 # What to use instead of a loss or metric of several classes.
 _ALTERNATIVES = {
     ("loss", "multiclass"): "binary_crossentropy",
@@ -177,16 +176,23 @@ def extra_metrics(
 ) -> list[keras.metrics.Metric]:
     """Return the metrics of the setting `metrics`, without the one that training shows anyway.
 
+    As in Keras, `accuracy` and `acc` mean the one that suits the task; the second is shown under
+    that name too.
+
     Raises:
         ConfigError: a user's metric is none, has the name of another, or cannot be computed; or a
             metric is one of classes, and the targets are values.
     """
     found: list[keras.metrics.Metric] = []
     for name in config.metrics:
-        if task != "regression" and name.lower() in _SHOWN_ANYWAY:
-            continue
         taken = {"loss", _METRICS[task], *(metric.name for metric in found)}
-        metric = own_metric(name, output.activation, taken)
+        if task != "regression" and keras_name(name) == "accuracy":
+            if name == _METRICS[task]:
+                continue
+            metric = make_metric(task, output.units, output.activation)
+            metric.name = name
+        else:
+            metric = own_metric(name, output.activation, taken)
         if task == "regression" and not is_reference(name) and _is_of_classes(metric):
             raise ConfigError(
                 f"Values need metrics of values, such as mae. Received: metrics={name}, of classes."
@@ -201,6 +207,23 @@ def extra_metrics(
         metric.reset_state()
         found.append(metric)
     return found
+
+
+def named_as_before(config: TrainingConfig, history: Sequence[Mapping[str, Any]]) -> TrainingConfig:
+    """Return settings whose metrics keep their names in a run of an earlier version that goes on.
+
+    Such a version called `mae` `mean_absolute_error`, which callbacks may monitor.
+
+    Args:
+        config: settings of the training.
+        history: rows of the epochs before.
+    """
+    names = history[0] if history else {}
+    metrics = (
+        keras_name(name) if name not in names and keras_name(name) in names else name
+        for name in config.metrics
+    )
+    return replace(config, metrics=tuple(metrics))
 
 
 def in_units(metric: keras.metrics.Metric, units: Units) -> keras.metrics.Metric:
