@@ -360,12 +360,13 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
     """Return the weight of each sample, float32 `(samples,)`; None if all are equal.
 
     Raises:
-        DataError: the data has weights, and all those of the training split are 0.
+        DataError: the data has weights, and all those of the training or the validation split are
+            0: no loss could be computed.
         ConfigError: the settings ask for balanced classes, but the task has no classes, or the data
             has weights.
     """
     if dataset.weights is not None:
-        _check_weights(config, dataset.weights[splits.train])
+        _check_weights(config, dataset.weights, splits)
         return dataset.weights
     weights = class_weights(config, dataset, splits)
     if weights is None:
@@ -374,19 +375,20 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
     return of_samples
 
 
-def _check_weights(config: TrainingConfig, weights: np.ndarray) -> None:
-    """Require weights of training samples that are not all 0, without class weights beside them."""
+def _check_weights(config: TrainingConfig, weights: np.ndarray, splits: Splits) -> None:
+    """Require weights that are not all 0 in a split, without class weights beside them."""
     if config.class_weight != "none":
         raise ConfigError(
             "Samples with weights take no class weights, as in keras.Model.fit. Received: "
             f"class_weight={config.class_weight} and data (x, y, weights). Multiply the weights by "
             "those of the classes, or leave one out."
         )
-    if not weights.any():
-        raise DataError(
-            "Some weights of training samples must be above 0. "
-            f"Received: 0 for all {len(weights):,} of them."
-        )
+    for name, indices in (("training", splits.train), ("validation", splits.validation)):
+        if len(indices) and not weights[indices].any():
+            raise DataError(
+                f"Some weights of {name} samples must be above 0. "
+                f"Received: 0 for all {len(indices):,} of them."
+            )
 
 
 def class_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> np.ndarray | None:
