@@ -174,6 +174,25 @@ def losses():
     return Losses(inputs, layers.Dense(3)(inputs))
 
 
+def with_own(method):
+    def own(self, *args, **kwargs):
+        return getattr(super(kind, self), method)(*args, **kwargs)
+
+    def build():
+        inputs = keras.Input((4,))
+        return kind(inputs, layers.Dense(3)(inputs))
+
+    kind = type("Own", (keras.Model,), {method: own})
+    return build
+
+
+tested = with_own("test_step")
+measured = with_own("compute_metrics")
+predicted = with_own("predict_step")
+fitted = with_own("fit")
+evaluated = with_own("evaluate")
+
+
 number = 3
 """
 DATA = """
@@ -432,8 +451,16 @@ def test_pipelines_are_streamed_and_resumed_by_their_function(code, tmp_path):
         ("two_outputs", r"must have one output.* Received: \(None, 3\), \(None, 2\)"),
         ("five_columns", r"inputs float32 \(None, 4\). Received: .* input float32 \(None, 5\)"),
         ("unsaved", "Keras must be able to save the model. Received: .*get_config"),
-        ("steps", "a train_step of its own, .* Received: .*:steps, of the class Steps. Set loss"),
-        ("losses", "a compute_loss of its own, .* Received: .*:losses, of the class Losses"),
+        (
+            "steps",
+            "must not override train_step, .* Received: .*:steps, of the class Steps. Set loss",
+        ),
+        ("losses", "must not override compute_loss, .* Received: .*:losses, of the class Losses"),
+        ("tested", "must not override test_step, .* Set loss to .* Set metrics to"),
+        ("measured", "must not override compute_metrics, .* Set metrics to functions"),
+        ("predicted", "must not override predict_step, .* Compute what it returns in call"),
+        ("fitted", "must not override fit, .* Leave it out: settings and callbacks"),
+        ("evaluated", "must not override evaluate, .* Leave it out"),
         ("bild", "there is no 'bild'. Did you mean 'build'"),
     ],
 )
