@@ -113,9 +113,6 @@ def test_callbacks_know_whether_more_of_a_metric_is_better(tmp_path):
     run_with(tmp_path / "runs", *watching, epochs=2, metrics=[keras.metrics.AUC(name="auc")])
     assert watching[0].monitor_op is keras.ops.greater
     assert (tmp_path / "best.keras").is_file()
-    message = "Received: EarlyStopping in epoch 1, ValueError.*monitor=val_los"
-    with pytest.raises(OwnCodeError, match=message):
-        run_with(tmp_path / "more", keras.callbacks.EarlyStopping("val_los"))
 
 
 def test_a_training_that_a_callback_stops_is_not_said_to_have_stopped_early(tmp_path):
@@ -230,9 +227,43 @@ def test_a_callback_may_set_the_learning_rate_only_without_a_schedule(tmp_path):
 
 
 def test_a_mistake_in_a_callback_of_keras_is_blamed_on_it(tmp_path):
-    stopping = keras.callbacks.EarlyStopping(monitor="val_acuracy")
-    with pytest.raises(OwnCodeError, match="Received: EarlyStopping in epoch 1, .*val_acuracy"):
-        run_with(tmp_path, stopping)
+    saving = keras.callbacks.ModelCheckpoint(tmp_path / "{acuracy}.keras")
+    with pytest.raises(OwnCodeError, match="Received: ModelCheckpoint in epoch 1, .*acuracy"):
+        run_with(tmp_path, saving)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("EarlyStopping", {"mode": "min"}),
+        ("ReduceLROnPlateau", {}),
+        ("ModelCheckpoint", {"filepath": "best.keras", "save_best_only": True}),
+    ],
+)
+def test_what_is_not_in_the_logs_cannot_be_monitored(kind, arguments, tmp_path):
+    watching = getattr(keras.callbacks, kind)(monitor="val_acuracy", **arguments)
+    message = (
+        rf"Received: {kind}\(monitor='val_acuracy'\). "
+        "The logs have loss, accuracy, auc, val_loss, val_accuracy, val_auc"
+    )
+    settings = {"metrics": ["auc"], "optimizer.schedule": "constant"}
+    with pytest.raises(ConfigError, match=message):
+        run_with(tmp_path, watching, **settings)
+    path = tmp_path / "hornbill_watching.py"
+    path.write_text(
+        f"import keras\n\n\ndef watching():\n    return keras.callbacks.{kind}"
+        f"(monitor='val_acuracy', **{arguments!r})\n"
+    )
+    with pytest.raises(ConfigError, match=message):
+        run_with(tmp_path, callbacks=[f"{path}:watching"], **settings)
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_what_callbacks_add_to_the_logs_can_be_monitored(tmp_path):
+    stopping = keras.callbacks.EarlyStopping("lr", mode="min", patience=1)
+    saving = keras.callbacks.ModelCheckpoint(tmp_path / "last.keras", monitor="val_loss")
+    run = run_with(tmp_path / "runs", Logs(), stopping, saving)
+    assert len((run.folder / "history.csv").read_text().splitlines()) == 3  # its rate stays
 
 
 class Outdated(keras.callbacks.Callback):
