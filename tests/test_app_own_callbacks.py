@@ -1,5 +1,6 @@
 """Callbacks of users: the model that they see, what they may set, and what is said of mistakes."""
 
+import csv
 import importlib
 
 import keras
@@ -112,9 +113,6 @@ def test_callbacks_know_whether_more_of_a_metric_is_better(tmp_path):
     run_with(tmp_path / "runs", *watching, epochs=2, metrics=[keras.metrics.AUC(name="auc")])
     assert watching[0].monitor_op is keras.ops.greater
     assert (tmp_path / "best.keras").is_file()
-    message = "Received: EarlyStopping in epoch 1, ValueError.*monitor=val_los"
-    with pytest.raises(OwnCodeError, match=message):
-        run_with(tmp_path / "more", keras.callbacks.EarlyStopping("val_los"))
 
 
 def test_a_training_that_a_callback_stops_is_not_said_to_have_stopped_early(tmp_path):
@@ -229,9 +227,43 @@ def test_a_callback_may_set_the_learning_rate_only_without_a_schedule(tmp_path):
 
 
 def test_a_mistake_in_a_callback_of_keras_is_blamed_on_it(tmp_path):
-    stopping = keras.callbacks.EarlyStopping(monitor="val_acuracy")
-    with pytest.raises(OwnCodeError, match="Received: EarlyStopping in epoch 1, .*val_acuracy"):
-        run_with(tmp_path, stopping)
+    saving = keras.callbacks.ModelCheckpoint(tmp_path / "{acuracy}.keras")
+    with pytest.raises(OwnCodeError, match="Received: ModelCheckpoint in epoch 1, .*acuracy"):
+        run_with(tmp_path, saving)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("EarlyStopping", {"mode": "min"}),
+        ("ReduceLROnPlateau", {}),
+        ("ModelCheckpoint", {"filepath": "best.keras", "save_best_only": True}),
+    ],
+)
+def test_what_is_not_in_the_logs_cannot_be_monitored(kind, arguments, tmp_path):
+    watching = getattr(keras.callbacks, kind)(monitor="val_acuracy", **arguments)
+    message = (
+        rf"Received: {kind}\(monitor='val_acuracy'\). "
+        "The logs have loss, accuracy, auc, val_loss, val_accuracy, val_auc"
+    )
+    settings = {"metrics": ["auc"], "optimizer.schedule": "constant"}
+    with pytest.raises(ConfigError, match=message):
+        run_with(tmp_path, watching, **settings)
+    path = tmp_path / "hornbill_watching.py"
+    path.write_text(
+        f"import keras\n\n\ndef watching():\n    return keras.callbacks.{kind}"
+        f"(monitor='val_acuracy', **{arguments!r})\n"
+    )
+    with pytest.raises(ConfigError, match=message):
+        run_with(tmp_path, callbacks=[f"{path}:watching"], **settings)
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_what_callbacks_add_to_the_logs_can_be_monitored(tmp_path):
+    stopping = keras.callbacks.EarlyStopping("lr", mode="min", patience=1)
+    saving = keras.callbacks.ModelCheckpoint(tmp_path / "last.keras", monitor="val_loss")
+    run = run_with(tmp_path / "runs", Logs(), stopping, saving)
+    assert len((run.folder / "history.csv").read_text().splitlines()) == 3  # its rate stays
 
 
 class Outdated(keras.callbacks.Callback):
@@ -288,3 +320,76 @@ def test_a_resumed_run_says_which_callbacks_are_gone(tmp_path):
 def test_a_callback_is_no_folder(tmp_path):
     with pytest.raises(ConfigError, match="path of a folder. Received: list. Callbacks are the"):
         train({"epochs": 1}, [Looks()], model=build, data="iris")
+
+
+class Interrupts(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+
+def never_better(folder):
+    """Return callbacks of Keras to which no epoch after the first is an improvement."""
+    return [
+        keras.callbacks.EarlyStopping("val_loss", min_delta=9.0, patience=7),
+        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, min_delta=9.0, patience=2),
+        keras.callbacks.ModelCheckpoint(
+            folder / "best.keras", monitor="val_loss", save_best_only=True, mode="max"
+        ),
+    ]
+
+
+def test_callbacks_that_python_passes_go_on_where_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN", 0)
+    settings = {"epochs": 9, "optimizer.schedule": "constant"}
+    whole = run_with(tmp_path / "whole", *never_better(tmp_path), **settings)
+    expected = (whole.folder / "history.csv").read_text()
+    assert len(expected.splitlines()) == 9  # a header, and the 8 epochs of a patience of 7
+    best = tmp_path / "best.keras"
+    with pytest.raises(Interrupted):
+        run_with(tmp_path / "cut", *never_better(tmp_path), Interrupts(), **settings)
+    (cut,) = (tmp_path / "cut").glob("*/*")
+    shorter = run_with(tmp_path / "short", *never_better(tmp_path), **settings | {"epochs": 3})
+    written = best.stat().st_mtime_ns
+    # The order of others does not matter, nor does one that is new.
+    others = [keras.callbacks.EarlyStopping("val_accuracy", patience=9), *never_better(tmp_path)]
+    assert (resume(cut, others).folder / "history.csv").read_text() == expected
+    longer = resume(shorter.folder, never_better(tmp_path), settings={"epochs": 9})
+    assert (longer.folder / "history.csv").read_text() == expected
+    assert best.stat().st_mtime_ns == written
+
+
+def test_a_metric_has_the_name_that_the_user_wrote(tmp_path):
+    best = tmp_path / "best.keras"
+    watching = [
+        keras.callbacks.EarlyStopping("val_acc", min_delta=9.0, patience=2),
+        keras.callbacks.ReduceLROnPlateau("val_mae", min_delta=9.0, patience=1),
+        keras.callbacks.ModelCheckpoint(best, monitor="val_mse", save_best_only=True),
+    ]
+    settings = {"metrics": ["mae", "mse", "acc"], "optimizer.schedule": "constant"}
+    run = run_with(tmp_path / "runs", *watching, **settings)
+    header, *rows = (run.folder / "history.csv").read_text().splitlines()
+    names = ["accuracy", "mae", "mse", "acc"]
+    assert {*names, *(f"val_{name}" for name in names)} <= set(header.split(","))
+    assert not {"mean_absolute_error", "mean_squared_error"} & set(header.split(","))
+    assert len(rows) == 3
+    rates = [float(row["learning_rate"]) for row in csv.DictReader([header, *rows])]
+    assert rates[2] < rates[0]
+    assert best.is_file()
+
+
+def test_a_run_keeps_the_names_that_an_earlier_version_gave_to_metrics(tmp_path):
+    name = "mean_absolute_error"
+    run = run_with(tmp_path, epochs=2, metrics=[name])
+    text = (run.folder / "config.toml").read_text()
+    (run.folder / "config.toml").write_text(text.replace(f'"{name}"', '"mae"'))
+    with np.load(run.folder / "checkpoint.npz") as file:
+        arrays = dict(file)
+    state = arrays["state"].tobytes().decode().replace(f'["{name}"]', '["mae"]')
+    arrays["state"] = np.frombuffer(state.encode(), np.uint8)
+    np.savez(run.folder / "checkpoint.npz", **arrays)
+    more = resume(run.folder, settings={"epochs": 4})
+    header, *rows = (more.folder / "history.csv").read_text().splitlines()
+    assert name in header.split(",")
+    assert "mae" not in header.split(",")
+    assert all("" not in row.split(",") for row in rows)

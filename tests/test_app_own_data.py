@@ -126,6 +126,10 @@ INPUTS = "Several inputs must be a dict of tensors by the name of the model's in
         (lambda: (X, Y, ["1"] * 300), WEIGHTS + r"<U1 \(300,\) in data"),
         (lambda: (X, Y, [[1], [1, 2]]), WEIGHTS + "list of several shapes in data"),
         (lambda: (X, Y, 1e300 * W.astype(float)), WEIGHTS + BAD + "data"),
+        (
+            lambda: ((X, Y, W), (X[:9], Y[:9], 0 * W[:9]), (X, Y, W)),
+            "validation samples must be above 0. Received: 0 for all 9 of",
+        ),
         (lambda: (X, Y, 0 * W), "training samples must be above 0. Received: 0 for all 216 of"),
         (lambda: ((X, Y, np.nan * W), (X, Y)), WEIGHTS + BAD + "train, with 300 samples"),
         (

@@ -174,6 +174,25 @@ def losses():
     return Losses(inputs, layers.Dense(3)(inputs))
 
 
+def with_own(method):
+    def own(self, *args, **kwargs):
+        return getattr(super(kind, self), method)(*args, **kwargs)
+
+    def build():
+        inputs = keras.Input((4,))
+        return kind(inputs, layers.Dense(3)(inputs))
+
+    kind = type("Own", (keras.Model,), {method: own})
+    return build
+
+
+tested = with_own("test_step")
+measured = with_own("compute_metrics")
+predicted = with_own("predict_step")
+fitted = with_own("fit")
+evaluated = with_own("evaluate")
+
+
 number = 3
 """
 DATA = """
@@ -432,8 +451,16 @@ def test_pipelines_are_streamed_and_resumed_by_their_function(code, tmp_path):
         ("two_outputs", r"must have one output.* Received: \(None, 3\), \(None, 2\)"),
         ("five_columns", r"inputs float32 \(None, 4\). Received: .* input float32 \(None, 5\)"),
         ("unsaved", "Keras must be able to save the model. Received: .*get_config"),
-        ("steps", "a train_step of its own, .* Received: .*:steps, of the class Steps. Set loss"),
-        ("losses", "a compute_loss of its own, .* Received: .*:losses, of the class Losses"),
+        (
+            "steps",
+            "must not override train_step, .* Received: .*:steps, of the class Steps. Set loss",
+        ),
+        ("losses", "must not override compute_loss, .* Received: .*:losses, of the class Losses"),
+        ("tested", "must not override test_step, .* Set loss to .* Set metrics to"),
+        ("measured", "must not override compute_metrics, .* Set metrics to functions"),
+        ("predicted", "must not override predict_step, .* Compute what it returns in call"),
+        ("fitted", "must not override fit, .* Leave it out: settings and callbacks"),
+        ("evaluated", "must not override evaluate, .* Leave it out"),
         ("bild", "there is no 'bild'. Did you mean 'build'"),
     ],
 )
@@ -1142,7 +1169,7 @@ def test_metrics_of_values_are_in_the_units_of_the_targets(model, settings, tmp_
     run = quick(model, (X[:, :3], targets), tmp_path, **settings)
     last = read_history(run.folder)[-1]
     mae = pytest.approx(run.metrics["validation"]["mae"], rel=1e-3)
-    assert float(last["val_mean_absolute_error"]) == mae
+    assert float(last["val_mae"]) == mae
     assert float(last["val_distance"]) == mae
     assert float(last["val_r2"]) == pytest.approx(run.metrics["validation"]["r2"], rel=1e-3)
     if not isinstance(model, keras.Model):
@@ -1156,7 +1183,7 @@ def test_metrics_of_values_of_pipelines_are_in_the_units_of_the_targets(tmp_path
     settings = {"metrics": ["mae", distance], "optimizer.learning_rate": 1e-6}  # learns nothing
     run = quick(linear_net, data, tmp_path, **settings)
     last = read_history(run.folder)[-1]
-    for name in ("mean_absolute_error", "val_mean_absolute_error", "distance", "val_distance"):
+    for name in ("mae", "val_mae", "distance", "val_distance"):
         assert float(last[name]) == pytest.approx(run.metrics["validation"]["mae"], rel=1e-3)
 
 
@@ -1723,7 +1750,7 @@ def test_losses_and_metrics_of_ones_own_apply_to_families_too(tmp_path):
     config = make_config("softmax", {"epochs": 2, "loss": absolute, "metrics": ["mae", "auc"]})
     run = train(config, tmp_path, figures=False)
     header = (run.folder / "history.csv").read_text().partition("\n")[0].split(",")
-    assert {"auc", "mean_absolute_error"} <= set(header)
+    assert {"auc", "mae"} <= set(header)
 
 
 def test_a_run_of_passed_pipelines_needs_them_again(code, tmp_path):

@@ -68,6 +68,7 @@ KERAS_METRICS = (
     "true_positives",
 )
 _SHORT = {
+    "acc": "accuracy",
     "mae": "mean_absolute_error",
     "mape": "mean_absolute_percentage_error",
     "mse": "mean_squared_error",

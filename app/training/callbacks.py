@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,18 @@ import numpy as np
 from app.config.families import is_own_model
 from app.config.run_config import RunConfig
 from app.data.pipelines import StreamPipeline, TrainingPipeline, Wait
-from app.errors import OwnCodeError, RunError
+from app.errors import ConfigError, OwnCodeError, RunError
 from app.system.user_code import is_reference, shown_name
 
 from .progressive_resizing import work_of
 
+# Callbacks of Keras that follow a value of the logs, and those that add one themselves.
+_MONITORING = (
+    keras.callbacks.EarlyStopping,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.ReduceLROnPlateau,
+)
+_TELLING_RATE = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 _FIX = "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
 _FIRST_FIX = "lower initializer_stddev, l1, l2, or the targets"
 
@@ -114,6 +122,41 @@ class NumericLogs(keras.callbacks.Callback):
                     "Callbacks may add numbers to the logs. "
                     f"Received: {name}={value!r:.80} after epoch {epoch + 1}."
                 ) from None
+
+
+def check_monitors(callbacks: Sequence[keras.callbacks.Callback], names: Sequence[str]) -> None:
+    """Require that callbacks of Keras monitor what is in the logs.
+
+    Those behind a callback of a user's are not checked: it may add values to the logs.
+
+    Args:
+        callbacks: the callbacks in the order in which they run.
+        names: names of the values in the logs of an epoch.
+
+    Raises:
+        ConfigError: one monitors something else.
+    """
+    known = [*names]
+    for callback in callbacks:
+        kind = type(callback)
+        if not kind.__module__.startswith("keras.") or kind is keras.callbacks.LambdaCallback:
+            return
+        if kind in _MONITORING and not _is_in(known, callback):
+            raise ConfigError(
+                "A callback must monitor a value of the logs. Received: "
+                f"{kind.__name__}(monitor={callback.monitor!r}). "
+                f"The logs have {', '.join(known)}."
+            )
+        if kind in _TELLING_RATE:
+            known.append("learning_rate")
+
+
+def _is_in(names: Sequence[str], callback: Any) -> bool:
+    """Return whether a callback monitors one of `names`, or has no need to."""
+    if getattr(callback, "save_best_only", True):
+        return callback.monitor in names
+    # It saves each epoch, but Keras asks whether less of the value is better.
+    return str(callback.monitor).removeprefix("val_") in names
 
 
 class EpochLog(keras.callbacks.TensorBoard):

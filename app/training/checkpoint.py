@@ -4,6 +4,7 @@ It holds the variables of model and optimizer, including the states of random ge
 of the callbacks, the weights to keep and the history.
 """
 
+import itertools
 import json
 import math
 import time
@@ -39,6 +40,7 @@ _CALLBACK_STATE: dict[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
     keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
+    keras.callbacks.ModelCheckpoint: ("best",),  # a new object would overwrite a better model
 }
 
 
@@ -91,14 +93,24 @@ class Checkpoint(keras.callbacks.Callback):
             self._restore(_read_checkpoint(path))
 
     def remember(
-        self, callbacks: Sequence[keras.callbacks.Callback]
+        self, callbacks: Sequence[keras.callbacks.Callback], passed: bool = False
     ) -> Sequence[keras.callbacks.Callback]:
-        """Return `callbacks`, whose state the checkpoint holds from now on too."""
+        """Return `callbacks`, whose state the checkpoint holds from now on too.
+
+        Args:
+            callbacks: the callbacks; of those of Keras, the state is known.
+            passed: whether Python code passes them, which may pass others when a run is resumed.
+                They are recognized by what they monitor and write.
+        """
         for callback in callbacks:
             if type(callback) in _CALLBACK_STATE:
                 name = type(callback).__name__
-                same = sum(type(other) is type(callback) for other in self._others.values())
-                self._others[f"{name} {same + 1}" if same else name] = callback
+                if passed:
+                    about = (getattr(callback, key, "") for key in ("monitor", "filepath"))
+                    name = " ".join(["passed", name, *filter(None, about)])
+                numbered = (f"{name} {number}" for number in itertools.count(2))
+                names = itertools.chain([name], numbered)
+                self._others[next(each for each in names if each not in self._others)] = callback
         return callbacks
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -117,7 +129,7 @@ class Checkpoint(keras.callbacks.Callback):
             if best := self._read.get(_best_of(name)):
                 callback.best_weights = best
         before = state.get("pace", self._pace)  # checkpoints of earlier versions do not say
-        self._change_pace(before, state.get("learning_rate"))
+        self._change_pace(before, state.get("learning_rate"), state["has_ended"])
         self._read = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -190,12 +202,13 @@ class Checkpoint(keras.callbacks.Callback):
         self.seconds = Seconds(**state["seconds"])
         self.first_whole = state.get("first_whole")  # earlier versions do not say
 
-    def _change_pace(self, before: dict[str, Any], rate: float | None) -> None:
+    def _change_pace(self, before: dict[str, Any], rate: float | None, had_ended: bool) -> None:
         """Apply the settings that have changed since the file was written, and tell so.
 
         Args:
             before: values of `PACE` when the file was written.
             rate: learning rate of the next step by these settings; None if it is not known.
+            had_ended: whether the training had stopped early.
         """
         changed = [name for name in PACE if before[name] != self._pace[name]]
         optimizer = self.model.optimizer
@@ -205,7 +218,7 @@ class Checkpoint(keras.callbacks.Callback):
         if "optimizer.learning_rate" in changed and not has_schedule:
             optimizer.learning_rate = self._pace["optimizer.learning_rate"]
         for callback in self._others.values():
-            if isinstance(callback, keras.callbacks.EarlyStopping) and changed:
+            if isinstance(callback, keras.callbacks.EarlyStopping) and changed and had_ended:
                 callback.wait = 0  # it counts from here on
         if changed and self.writes:
             schedule = self._config.training.optimizer.schedule

@@ -1,7 +1,7 @@
 """Fits a model to the training split: the one training loop of the project."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from app.system.signals import defer_signals
 from models.errors import OwnModelError
 from serving.errors import counted
 
-from .callbacks import Clock, NextEpoch, NumericLogs, Seconds
+from .callbacks import Clock, NextEpoch, NumericLogs, Seconds, check_monitors
 from .checkpoint import Checkpoint
 from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
+from .losses import named_as_before
 from .optimizers import check_rate_callbacks, optimizer_callbacks
 from .own_errors import is_ours, naming_lost_files, naming_own_code
 from .own_losses import own_callback
@@ -95,9 +96,12 @@ def fit(
 def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None) -> FitResult:
     """Train a job. See `fit`."""
     saver = Checkpoint(checkpoint, job.config, job.team.is_writer)
+    training = named_as_before(job.config.training, saver.history)
+    job.config = replace(job.config, training=training)
     own = [own_callback(name) for name in job.config.training.callbacks]
     check_rate_callbacks(job.config.training.optimizer, [*own, *callbacks])
-    callbacks = [*saver.remember(own), *callbacks]
+    check_monitors([*own, *callbacks], job.log_names() if own or callbacks else ())
+    callbacks = [*saver.remember(own), *saver.remember(callbacks, passed=True)]
     with naming_own_code(job.config, callbacks, saver.history, job.stream is not None):
         return _fit_job(job, saver, callbacks)
 

@@ -266,6 +266,21 @@ class Job:
         """Return the metric that training shows next to the loss."""
         return make_metric(self.task, self.arrays[1].shape[-1], self.output.activation)
 
+    def metrics(self, loss: keras.losses.Loss) -> list[keras.metrics.Metric]:
+        """Return all metrics that training shows."""
+        extra = extra_metrics(self.config.training, self.task, self.output)
+        units = units_of_values(self.model) if self.task == "regression" else None
+        if units is not None:
+            extra = [in_units(metric, units) for metric in extra]
+        return [self.metric(loss), *extra]
+
+    def log_names(self) -> list[str]:
+        """Return the names of the values in the logs of an epoch, to which callbacks may add."""
+        loss = make_loss(self.config.training, self.task, self.output, self.has_weights)
+        names = ["loss", *(metric.name for metric in self.metrics(loss))]
+        validated = names if len(self.splits.validation) else []
+        return [*names, *(f"val_{name}" for name in validated)]
+
     def optimizer(self) -> keras.optimizers.Optimizer:
         """Return the optimizer, with a schedule that spans the whole run."""
         training = self.config.training
@@ -309,11 +324,7 @@ class Job:
             learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
         loss = make_loss(training, self.task, self.output, self.has_weights)
-        extra = extra_metrics(training, self.task, self.output)
-        units = units_of_values(self.model) if self.task == "regression" else None
-        if units is not None:
-            extra = [in_units(metric, units) for metric in extra]
-        metrics = [self.metric(loss), *extra]
+        metrics = self.metrics(loss)
         if self.member_layer:
             loss, metrics = MemberLoss(loss), [MemberMetric(metric) for metric in metrics]
         optimizer = self._optimizer_of(model, trained.trainable_variables)

@@ -1,6 +1,7 @@
 """The loss, the metric shown with it, the targets as numbers, and the sample weights."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -32,8 +33,6 @@ _LOSSES = {
     "regression": ("mse",),
 }
 _METRICS = {"multiclass": "accuracy", "multilabel": "binary_accuracy", "regression": "r2"}
-# What users call the metric that is shown anyway.
-_SHOWN_ANYWAY = ("accuracy", "acc")
 # What to use instead of a loss or metric of several classes.
 _ALTERNATIVES = {
     ("loss", "multiclass"): "binary_crossentropy",
@@ -177,16 +176,23 @@ def extra_metrics(
 ) -> list[keras.metrics.Metric]:
     """Return the metrics of the setting `metrics`, without the one that training shows anyway.
 
+    As in Keras, `accuracy` and `acc` mean the one that suits the task; the second is shown under
+    that name too.
+
     Raises:
         ConfigError: a user's metric is none, has the name of another, or cannot be computed; or a
             metric is one of classes, and the targets are values.
     """
     found: list[keras.metrics.Metric] = []
     for name in config.metrics:
-        if task != "regression" and name.lower() in _SHOWN_ANYWAY:
-            continue
         taken = {"loss", _METRICS[task], *(metric.name for metric in found)}
-        metric = own_metric(name, output.activation, taken)
+        if task != "regression" and keras_name(name) == "accuracy":
+            if name == _METRICS[task]:
+                continue
+            metric = make_metric(task, output.units, output.activation)
+            metric.name = name
+        else:
+            metric = own_metric(name, output.activation, taken)
         if task == "regression" and not is_reference(name) and _is_of_classes(metric):
             raise ConfigError(
                 f"Values need metrics of values, such as mae. Received: metrics={name}, of classes."
@@ -201,6 +207,23 @@ def extra_metrics(
         metric.reset_state()
         found.append(metric)
     return found
+
+
+def named_as_before(config: TrainingConfig, history: Sequence[Mapping[str, Any]]) -> TrainingConfig:
+    """Return settings whose metrics keep their names in a run of an earlier version that goes on.
+
+    Such a version called `mae` `mean_absolute_error`, which callbacks may monitor.
+
+    Args:
+        config: settings of the training.
+        history: rows of the epochs before.
+    """
+    names = history[0] if history else {}
+    metrics = (
+        keras_name(name) if name not in names and keras_name(name) in names else name
+        for name in config.metrics
+    )
+    return replace(config, metrics=tuple(metrics))
 
 
 def in_units(metric: keras.metrics.Metric, units: Units) -> keras.metrics.Metric:
@@ -337,12 +360,13 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
     """Return the weight of each sample, float32 `(samples,)`; None if all are equal.
 
     Raises:
-        DataError: the data has weights, and all those of the training split are 0.
+        DataError: the data has weights, and all those of the training or the validation split are
+            0: no loss could be computed.
         ConfigError: the settings ask for balanced classes, but the task has no classes, or the data
             has weights.
     """
     if dataset.weights is not None:
-        _check_weights(config, dataset.weights[splits.train])
+        _check_weights(config, dataset.weights, splits)
         return dataset.weights
     weights = class_weights(config, dataset, splits)
     if weights is None:
@@ -351,19 +375,20 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
     return of_samples
 
 
-def _check_weights(config: TrainingConfig, weights: np.ndarray) -> None:
-    """Require weights of training samples that are not all 0, without class weights beside them."""
+def _check_weights(config: TrainingConfig, weights: np.ndarray, splits: Splits) -> None:
+    """Require weights that are not all 0 in a split, without class weights beside them."""
     if config.class_weight != "none":
         raise ConfigError(
             "Samples with weights take no class weights, as in keras.Model.fit. Received: "
             f"class_weight={config.class_weight} and data (x, y, weights). Multiply the weights by "
             "those of the classes, or leave one out."
         )
-    if not weights.any():
-        raise DataError(
-            "Some weights of training samples must be above 0. "
-            f"Received: 0 for all {len(weights):,} of them."
-        )
+    for name, indices in (("training", splits.train), ("validation", splits.validation)):
+        if len(indices) and not weights[indices].any():
+            raise DataError(
+                f"Some weights of {name} samples must be above 0. "
+                f"Received: 0 for all {len(indices):,} of them."
+            )
 
 
 def class_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> np.ndarray | None:

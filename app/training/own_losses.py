@@ -135,7 +135,8 @@ def own_metric(
     """Return a metric of Keras by its name, or a user's metric by a reference.
 
     A metric of Keras sees probabilities, also for a model that returns logits, unless it is made
-    for these; a user's sees what the model returns.
+    for these; a user's sees what the model returns. One by its name in Keras has the name that the
+    user wrote, such as `mae`, as Keras itself calls it.
 
     Args:
         name: the setting.
@@ -148,7 +149,7 @@ def own_metric(
     if not is_reference(name):
         kind = _class_of(keras.metrics, keras_name(name))
         arguments = {"average": "macro"} if kind and _takes(kind, "average") else {}
-        metric = kind(name=keras_name(name), **arguments)
+        metric = kind(name=name, **arguments)
         is_sparse = _is_sparse(metric)
         return _OwnMetric(metric, activation, is_sparse) if activation or is_sparse else metric
     metric = _instance(name, "metrics", keras.metrics.Metric)

@@ -57,6 +57,18 @@ UNTRAINED = "untrained.keras"
 _SAMPLED = 10_000
 # A class in the configuration of a saved model, other than one of Keras.
 _CLASS = re.compile(r'"module": "(?!keras[."])([\w.]+)", "class_name": "(\w+)"')
+_LOSS = "Set loss to a function of targets and outputs; add_loss and regularizers count too."
+_METRICS = "Set metrics to functions of targets and outputs."
+# Methods that decide results in Keras but are not called here, and what to do instead.
+_NOT_CALLED = {
+    "train_step": _LOSS,
+    "compute_loss": _LOSS,
+    "test_step": f"{_LOSS} {_METRICS}",
+    "compute_metrics": _METRICS,
+    "fit": "Leave it out: settings and callbacks say how to train.",
+    "evaluate": f"Leave it out. {_METRICS}",
+    "predict_step": "Compute what it returns in call.",
+}
 # Arguments that the data decides.
 _BY_DATA = ("input_shape", "num_classes", "num_outputs", "outputs")
 
@@ -107,12 +119,11 @@ class Builder:
     def _check_training(self, model: keras.Model) -> None:
         """Refuse a model with training steps of its own; note one that is compiled."""
         kind = type(model)
-        for method in ("train_step", "compute_loss"):
+        for method, fix in _NOT_CALLED.items():
             if getattr(kind, method) is not getattr(keras.Model, method):
                 raise ConfigError(
-                    f"A model must not have a {method} of its own, which would not be called. "
-                    f"Received: {shown_name(self.name)}, of the class {kind.__name__}. Set loss to "
-                    "a function of targets and outputs; add_loss and regularizers count too."
+                    f"A model must not override {method}, which would not be called. "
+                    f"Received: {shown_name(self.name)}, of the class {kind.__name__}. {fix}"
                 )
         if model.compiled and "compiled" not in self._noted:
             self._noted.add("compiled")
