@@ -349,7 +349,8 @@ def _print_run(run: Any, is_written: bool) -> None:
         _print_evaluation(read_evaluation(run.folder), run.data["labels"])
         typer.echo(f"report: {run.folder / 'report.html'}")
         typer.echo(f"run:    {run.folder}")
-        suggest(f"hornbill export {quote(str(run.folder))}")
+        if not run.not_exportable:
+            suggest(f"hornbill export {quote(str(run.folder))}")
     else:
         typer.echo(f"run:    {run.folder}, on the machine of process 0")
 

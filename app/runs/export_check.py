@@ -5,15 +5,18 @@ import keras
 from app.data.reading_progress import tell, tell_step
 
 
-def tell_unless_exportable(model: keras.Model) -> None:
+def tell_unless_exportable(model: keras.Model) -> str:
     """Tell why ONNX cannot express a model of the user's, so that a training is not for nothing.
 
     The model is converted as an export begins: a small one in some tenths of a second, a ResNet50
     in ten. Whether its graph computes the same, only the proof of an export shows. Nothing is told
     where Keras does not run on TensorFlow, which an export needs.
+
+    Returns:
+        The reason, one line; empty if the model can be exported, or nothing is known.
     """
     if keras.backend.backend() != "tensorflow":
-        return
+        return ""
     tell_step("checking that the model can be exported")
     from export.errors import ExportError
     from export.inference import trace_inference
@@ -23,3 +26,5 @@ def tell_unless_exportable(model: keras.Model) -> None:
         convert_to_graph(trace_inference(model), {})
     except ExportError as error:
         tell(f"This model can be trained, but not be exported. {error}")
+        return str(error)
+    return ""

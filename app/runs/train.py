@@ -233,12 +233,14 @@ def _train(
             config = replace(config, data=move_data(config.data, folder))
             if dataset.kind == "rows" and dataset.row_format is not None:  # a DataFrame
                 dataset = replace(dataset, source=config.data)
+        not_exportable = ""
         if own is not None:
             config = save_untrained(model, config, folder)
-            tell_unless_exportable(model)
+            not_exportable = tell_unless_exportable(model)
         run = report_run(folder, config, dataset, splits)
         passed = [type(each).__name__ for each in callbacks if not is_ours(each)]
-        run = replace(run, data={**run.data, "callbacks": passed})
+        facts = {"callbacks": passed, "not_exportable": not_exportable}
+        run = replace(run, data={**run.data, **facts})
         begin_run(run)
         team.from_writer(str(folder))
         return _fit_and_finish(run, dataset, callbacks, team, ready)
