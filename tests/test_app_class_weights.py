@@ -110,13 +110,16 @@ def ten_to_one(targets, outputs):
 
 
 @pytest.mark.parametrize(("loss", "is_told"), [(ten_to_one, True), ("auto", False)])
-def test_decisions_that_calibration_changes_are_told(loss, is_told, tmp_path):
+def test_decisions_that_calibration_changes_are_told(loss, is_told, tmp_path, caplog):
     write_table(tmp_path / "rare.csv")
     settings = {"loss": loss, "target": "kind", "epochs": 2, "repeat": 8, "figures": False}
     run = train(make_config("softmax", settings, data=tmp_path / "rare.csv"), tmp_path / "runs")
     manifest = Manifest.from_json((_export(tmp_path, run) / "manifest.json").read_bytes())
     told = [line for line in manifest.warnings if re.search(r"changes \d+\.\d% of the pred", line)]
     assert len(told) == is_told
+    # Python code is told by the log, once; the command prints the warnings of the manifest.
+    logged = [record.message for record in caplog.records]
+    assert [logged.count(f"{line}.") for line in manifest.warnings] == [1] * len(manifest.warnings)
 
 
 def test_a_threshold_that_is_asked_for_is_that_of_honest_probabilities(weighted, tested, tmp_path):

@@ -57,7 +57,31 @@ def test_train_prints_one_json_object(run, tmp_path):
     arguments = ["--set", "epochs=2", "--no-figures", "--output", tmp_path, "--seed", 3]
     status, output, error = run("train", "softmax", "--json", *arguments)
     assert (status, error) == (0, "")
-    assert json.loads(output)["metrics"].keys() == {"train", "validation", "test"}
+    found = json.loads(output)
+    assert found["metrics"].keys() == {"train", "validation", "test"}
+    assert found["notes"] == []
+
+
+def test_the_json_object_of_train_has_the_notes(run, tmp_path):
+    idle = ["--set", "optimizer.name=sgd", "--set", "optimizer.momentum=0.3"]
+    arguments = [*idle, "--set", "epochs=1", "--no-figures", "--output", tmp_path]
+    status, output, error = run("train", "softmax", "--json", *arguments)
+    assert (status, error) == (0, "")
+    (note,) = json.loads(output)["notes"]
+    assert note.startswith("optimizer.momentum=0.3 has no effect with optimizer.name=sgd: ")
+
+
+def test_an_export_is_suggested_only_where_it_is_possible(run, tmp_path):
+    net = "import keras\n\n\ndef net(num_classes):\n    layer = keras.layers.Dense(num_classes{})\n"
+    end = "    return keras.Sequential([keras.Input((4,)), layer])\n"
+    for name, dtype in (("single", ""), ("double", ', dtype="float64"')):
+        (tmp_path / f"{name}.py").write_text(net.format(dtype) + end)
+        arguments = ["--data", "iris", "--set", "epochs=1", "--no-figures", "-o", tmp_path / "runs"]
+        status, output, error = run("train", f"{tmp_path / name}.py:net", *arguments)
+        assert status == 0
+        is_possible = name == "single"
+        assert ("hornbill export" in output + error) == is_possible
+        assert ("warning: the model cannot be exported. Layers must" in output) != is_possible
 
 
 def test_quiet_prints_nothing(run, tmp_path):

@@ -308,6 +308,41 @@ def test_a_run_of_an_own_model_has_a_folder_that_a_shell_takes(family, name):
             {"backbone": "MobileNetV2", "width": 64},
             "width=64 has no effect with backbone=MobileNetV2: it is for backbone=residual.",
         ),
+        (
+            "softmax",
+            {"optimizer.name": "gradient_descent", "batch_size": 32},
+            "batch_size=32 has no effect with optimizer.name=gradient_descent: it is for "
+            "optimizer.name=sgd|momentum|nesterov|adagrad|rmsprop|adam|adamw|nadam|adamax|adafactor"
+            "|lamb|lion|muon.",
+        ),
+        (
+            "digits",
+            {"validation_window": 5, "patience": 3},
+            "validation_window=5 has no effect with restore_best_weights=false: it is for "
+            "restore_best_weights=true.",
+        ),
+        (
+            "features",
+            {"clip_values": True, "head": "sigmoid"},
+            "clip_values=true has no effect with head=sigmoid: it is for head=linear.",
+        ),
+        (
+            "features",
+            {"backbone_rate": 0.5, "backbone": "MobileNetV2"},
+            "backbone_rate=0.5 has no effect with backbone=MobileNetV2, weights=random, "
+            "freeze=none: it is for a backbone that was trained before and learns on.",
+        ),
+        (
+            "features",
+            {
+                "backbone_rate": 0.5,
+                "backbone": "MobileNetV2",
+                "weights": "imagenet",
+                "freeze": "all",
+            },
+            "backbone_rate=0.5 has no effect with backbone=MobileNetV2, weights=imagenet, "
+            "freeze=all: it is for a backbone that was trained before and learns on.",
+        ),
     ],
 )
 def test_a_setting_without_effect_has_a_sentence(family, settings, sentence):
@@ -322,6 +357,10 @@ def test_images_are_mixed_with_others_of_their_batch():
 
 def test_settings_with_an_effect_and_whole_files_of_defaults_are_not_told():
     used = {"optimizer.name": "muon", "optimizer.momentum": 0.95, "width": 64, "depth": 2}
+    assert not settings_without_effect(make_config("features", used))
+    used = {"backbone": "MobileNetV2", "weights": "imagenet", "backbone_rate": 0.5, "freeze": "9"}
+    used |= {"head": "linear", "clip_values": True, "batch_size": 16, "validation_window": 3}
+    used |= {"restore_best_weights": True}
     assert not settings_without_effect(make_config("features", used))
     for family in ("digits", "softmax", "features"):
         complete = flat_config(make_config(family))

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import logging
 
 import keras
 import numpy as np
@@ -142,6 +143,30 @@ def test_python_code_is_told_notes_by_the_log(tmp_path, caplog):
 
     train({"epochs": 1}, tmp_path, figures=False, model=compiled, data="iris")
     assert any("returns a compiled model" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_without_a_handler_notes_and_steps_are_shown_unless_quiet(
+    quiet, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("hornbill.notes"), "propagate", False)
+    settings = {"epochs": 1, "optimizer.name": "sgd", "optimizer.momentum": 0.3}
+    run = train(settings, tmp_path, figures=False, model=build, data="iris", quiet=quiet)
+    shown = capfd.readouterr()
+    assert not shown.out
+    if quiet:
+        assert not shown.err
+    else:
+        assert "note: optimizer.momentum=0.3 has no effect with optimizer.name=sgd: " in shown.err
+        assert "checking that the model can be exported …\n" in shown.err
+    resume(run.folder, settings={"epochs": 2}, quiet=quiet)
+    assert bool(capfd.readouterr().err) != quiet
+
+
+def test_a_handler_is_told_notes_of_quiet_code_too(tmp_path, caplog):
+    settings = {"epochs": 1, "optimizer.name": "sgd", "optimizer.momentum": 0.3}
+    train(settings, tmp_path, figures=False, model=build, data="iris", quiet=True)
+    assert any("has no effect" in record.message for record in caplog.records)
 
 
 def test_weights_that_a_callback_restores_at_the_end_are_kept(tmp_path):

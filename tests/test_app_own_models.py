@@ -32,6 +32,7 @@ from app.distributed.team import Team
 from app.errors import ConfigError, DataError, OwnCodeError, TuningError
 from app.evaluation.predictions import predict_samples
 from app.runs import read_run, resume, train
+from app.runs.run_folder import read_evaluation
 from app.system.signals import Interrupted
 from app.training.compilation import Compilation
 from app.training.job import Job
@@ -547,6 +548,13 @@ def test_a_model_that_onnx_cannot_express_is_told_before_training(model, reason,
     (told,) = [line for line in notes.lines if line.startswith(start)]
     assert re.match(start + reason, told)
     assert run.metrics["test"]
+    warning = f"the model cannot be exported. {told.removeprefix(start).rstrip('.')}"
+    assert warning in read_evaluation(run.folder)["warnings"]
+    assert json.loads((run.folder / "data.json").read_text())["not_exportable"]
+    page = (run.folder / "report.html").read_text()
+    assert "the model cannot be exported" in page
+    assert "hornbill export" not in page
+    assert "tensorboard --logdir" in page
 
 
 def test_noise_at_inference_is_an_input_of_what_a_run_exports(tmp_path):

@@ -36,10 +36,10 @@ class Clock:
 def log():
     """Return a function that logs epochs of two steps, and returns the lines."""
 
-    def run(epochs, seconds, *, first=0, samples=64, steps=2, work=None, at_once=1):  # noqa: PLR0913
+    def run(epochs, seconds, *, first=0, samples=64, steps=2, work=None, at_once=1, shape=(4,)):  # noqa: PLR0913
         clock, lines = Clock(), []
         with TrainingLog(lines.append, clock) as log:
-            log.set_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
+            log.set_model(keras.Sequential([keras.Input(shape), keras.layers.Dense(1)]))
             params = {"steps": steps, "epochs": epochs, "samples": samples}
             log.set_params(params | ({"work": work} if work else {}))
             log.on_train_begin()
@@ -59,6 +59,15 @@ def test_a_log_begins_with_what_is_trained_where_and_how_fast(log):
     place, speed, *_ = log(epochs=3, seconds=8)
     assert place.startswith("training: 64 rows an epoch in 2 steps, float32 on cpu:0")
     assert speed == "speed: 8 rows/s"
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((4,), "rows"), ((60, 1), "samples"), ((8, 8, 3), "images")]
+)
+def test_a_log_calls_samples_what_they_are(log, shape, kind):
+    place, speed, *_ = log(epochs=3, seconds=8, shape=shape)
+    assert place.startswith(f"training: 64 {kind} an epoch")
+    assert speed == f"speed: 8 {kind}/s"
 
 
 def test_a_log_has_a_line_for_each_epoch_with_scores_seconds_and_the_time_left(log):

@@ -40,6 +40,7 @@ from app.reports.run_figures import DECISION_FIGURES, draw_predictions
 from app.runs.run_folder import Run, read_evaluation, read_run
 from app.runs.train import load_run_data
 from app.system.keras_defaults import keras_defaults
+from app.system.notes import log_note
 from app.training.losses import class_weights
 from app.training.model_sizes import fit_to_data, rows_of
 from export import (
@@ -54,6 +55,7 @@ from export.publish import check_name
 from export.samples import Samples, spread
 from export.steps import begin_step
 from models.config import OwnModelConfig
+from serving.bundle import read_manifest
 from serving.decisions import WEIGHTED, decide
 from serving.manifest import (
     TASKS,
@@ -105,7 +107,8 @@ def export_run(  # noqa: PLR0913 - most have a default
         on_known: is called with the test split, on which versions can be compared.
 
     Returns:
-        The version's folder. After an error nothing is published.
+        The version's folder. After an error nothing is published. The log `hornbill.notes` has the
+        warnings that are in its manifest.
 
     Raises:
         RunError: the run is not finished, or its data has changed.
@@ -155,7 +158,7 @@ def export_run(  # noqa: PLR0913 - most have a default
                     predictions, run.splits, dataset, target_accuracy
                 ),
             )
-        return export_bundle(
+        bundle = export_bundle(
             model,
             output,
             family_named(run.config.family).short_name if name is None else name,
@@ -163,6 +166,10 @@ def export_run(  # noqa: PLR0913 - most have a default
             samples,
             options,
         )
+    # Not to an observer: the command prints the manifest's warnings by itself.
+    for line in read_manifest(bundle).warnings:
+        log_note(f"{line}.")
+    return bundle
 
 
 def _compared_with(run: Run, dataset: Dataset, options: ExportOptions) -> ExportOptions:

@@ -23,6 +23,9 @@ class ReadingProgress:
         console: where to write; standard error by default.
         patience_s: seconds before anything is shown.
         log_every_s: seconds between lines in a log.
+
+    Attributes:
+        notes: what it was told to note, each line once.
     """
 
     def __init__(
@@ -36,7 +39,7 @@ class ReadingProgress:
         self._start = self._shown = time.monotonic()
         self._done = 0
         self._bar: Progress | None = None
-        self._noted: set[str] = set()
+        self.notes: list[str] = []
 
     def advance(self, done: int, total: int, activity: str = "reading images") -> None:
         """Show that `done` of `total` images or rows are done; a total of 0 is not known."""
@@ -66,8 +69,8 @@ class ReadingProgress:
     def note(self, line: str) -> None:
         """Show a line, once: trainings on parts of the data repeat what they tell."""
         self._stop()
-        if line not in self._noted:
-            self._noted.add(line)
+        if line not in self.notes:
+            self.notes.append(line)
             self._print(f"note: {line}")
 
     def _print(self, line: str) -> None:

@@ -1,6 +1,5 @@
 """`hornbill train`: trains a model in one process or in several."""
 
-import contextlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -302,32 +301,33 @@ def run_training(request: Request, team: Any) -> None:
     from app.system.garbage import collection_paused
 
     with collection_paused():
+        from rich.console import Console
+
         from app.data.reading_progress import observed_reading
         from app.runs.train import resume, train
 
         from .reading_progress import ReadingProgress
 
     quiet = request.quiet or request.as_json
-    with contextlib.ExitStack() as stack:
-        if not quiet:
-            stack.enter_context(observed_reading(stack.enter_context(ReadingProgress())))
+    console = Console(quiet=True, force_terminal=False) if quiet else None
+    with ReadingProgress(console) as progress, observed_reading(progress):
         if request.resume is not None:
             run = resume(request.resume, (), team, changed_settings(request), quiet=quiet)
         else:
             config = requested_config(request)
             run = train(config, request.output, (), team, request.figures, quiet=quiet)
     if request.as_json:
-        _print_run_as_json(run, team.is_writer)
+        _print_run_as_json(run, team.is_writer, progress.notes)
     elif not request.quiet:
         _print_run(run, team.is_writer)
 
 
-def _print_run_as_json(run: Any, is_written: bool) -> None:
+def _print_run_as_json(run: Any, is_written: bool, notes: list[str]) -> None:
     from app.runs.run_folder import read_evaluation
 
     found = read_evaluation(run.folder) if is_written else {}
     told = {key: found[key] for key in ("baselines", "warnings", "hints") if key in found}
-    print_json({"run": str(run.folder), "metrics": run.metrics, **told})
+    print_json({"run": str(run.folder), "metrics": run.metrics, **told, "notes": notes})
 
 
 def _print_run(run: Any, is_written: bool) -> None:
@@ -349,7 +349,8 @@ def _print_run(run: Any, is_written: bool) -> None:
         _print_evaluation(read_evaluation(run.folder), run.data["labels"])
         typer.echo(f"report: {run.folder / 'report.html'}")
         typer.echo(f"run:    {run.folder}")
-        suggest(f"hornbill export {quote(str(run.folder))}")
+        if not run.not_exportable:
+            suggest(f"hornbill export {quote(str(run.folder))}")
     else:
         typer.echo(f"run:    {run.folder}, on the machine of process 0")
 

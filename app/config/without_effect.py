@@ -1,11 +1,16 @@
 """Finds settings that are given, and that another setting leaves without effect."""
 
-from .run_config import RunConfig, flat_config, make_config
-from .training_config import DECAYING
+from typing import Any
 
+from .run_config import RunConfig, flat_config, make_config
+from .training_config import DECAYING, OPTIMIZERS
+
+_WITH_BATCHES = tuple(name for name in OPTIMIZERS if name != "gradient_descent")
 # A setting, the other one on which it depends, and the values of that one with which it has an
 # effect. Families have some of them.
-_DEPENDENCIES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+_DEPENDENCIES: tuple[tuple[str, str, tuple[str | bool, ...]], ...] = (
+    ("batch_size", "optimizer.name", _WITH_BATCHES),
+    ("validation_window", "restore_best_weights", (True,)),
     ("optimizer.momentum", "optimizer.name", ("momentum", "nesterov", "muon")),
     ("optimizer.beta_2", "optimizer.name", ("adam", "adamw")),
     ("optimizer.weight_decay", "optimizer.name", DECAYING),
@@ -23,6 +28,7 @@ _DEPENDENCIES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("embedding_dim", "numeric_embedding", ("piecewise", "periodic")),
     ("num_bins", "numeric_embedding", ("piecewise", "periodic")),
     ("frequency_scale", "numeric_embedding", ("periodic",)),
+    ("clip_values", "head", ("linear",)),
 )
 
 
@@ -33,10 +39,26 @@ def settings_without_effect(config: RunConfig) -> list[str]:
     repeats the default of its family is not told of, since a whole file of settings has them all.
     """
     settings, defaults = flat_config(config), flat_config(make_config(config.family))
-    return [
-        f"{key}={settings[key]} has no effect with {other}={settings[other]}: it is for "
-        f"{other}={'|'.join(values)}."
+    changed = {key for key in config.given & settings.keys() if settings[key] != defaults[key]}
+    found = [
+        f"{_pair(settings, key)} has no effect with {_pair(settings, other)}: it is for "
+        f"{other}={'|'.join(map(_shown, values))}."
         for key, other, values in _DEPENDENCIES
-        if key in config.given and other in settings
-        if settings[key] != defaults[key] and settings[other] not in values
+        if key in changed and other in settings and settings[other] not in values
     ]
+    if "backbone_rate" in changed and not getattr(config.model, "has_two_phases", False):
+        present = ", ".join(_pair(settings, key) for key in ("backbone", "weights", "freeze"))
+        found.append(
+            f"{_pair(settings, 'backbone_rate')} has no effect with {present}: it is for a "
+            "backbone that was trained before and learns on."
+        )
+    return found
+
+
+def _pair(settings: dict[str, Any], key: str) -> str:
+    return f"{key}={_shown(settings[key])}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it is set: TOML spells truth values in lower case."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Protocol
 
-from app.system.notes import LOG
+from app.system.notes import log_note
 
 
 class ReadingObserver(Protocol):
@@ -40,6 +40,11 @@ def observed_reading(observer: ReadingObserver) -> Iterator[None]:
         _observer.reset(token)
 
 
+def is_observed() -> bool:
+    """Return whether there is an observer, as that of a command."""
+    return _observer.get() is not None
+
+
 def tell_progress(done: int, total: int, activity: str = "reading images") -> None:
     """Tell the observer, if there is one, that `done` of `total` are done, see `advance`."""
     observer = _observer.get()
@@ -55,9 +60,9 @@ def tell_step(step: str) -> None:
 
 
 def tell(line: str) -> None:
-    """Tell the observer what the user should know; without one, the log, as Python code has."""
+    """Tell the observer what the user should know; without one, as Python code, the log."""
     observer = _observer.get()
     if observer is None:
-        LOG.warning("%s", line)
+        log_note(line)
     else:
         observer.note(line)

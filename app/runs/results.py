@@ -81,6 +81,9 @@ def finish_run(
         evaluation = evaluate(
             run.config.training, dataset, run.splits, fitted.model, predictions, metrics["test"]
         )
+        if run.not_exportable:
+            reason = run.not_exportable.rstrip(".")
+            evaluation["warnings"].append(f"the model cannot be exported. {reason}")
         write_json(folder / EVALUATION, evaluation)
         if run.config.figures:
             tell_step("drawing figures")

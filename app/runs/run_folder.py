@@ -62,8 +62,8 @@ class Run:
         splits: indices of the training, validation and test samples.
         data: see `app.data.summary.report_data`; also `chosen`, the keys of the settings that
             were chosen from the data, `overridden`, see `RunConfig`, `backend`, the Keras backend
-            that the run began with, `backbone_files`, see there, and for a table `rows`, the
-            columns that the model was built for.
+            that the run began with, `backbone_files`, see there, for a table `rows`, the
+            columns that the model was built for, and `not_exportable`, see there.
         metrics: scores by split, then by metric; empty until the run is finished.
     """
 
@@ -72,6 +72,11 @@ class Run:
     splits: Splits
     data: dict[str, Any]
     metrics: dict[str, dict[str, float]]
+
+    @property
+    def not_exportable(self) -> str:
+        """Why the model cannot be exported; empty if it can, as far as is known."""
+        return str(self.data.get("not_exportable", ""))  # runs of earlier versions do not say
 
     @property
     def is_finished(self) -> bool:

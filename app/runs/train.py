@@ -125,7 +125,8 @@ def train(  # noqa: PLR0913 - most callers give one or two
         model: a model of your own, see `app.config.make_config`; None takes that of `config`.
         data: a data source, a DataFrame, arrays or pipelines, see `app.config.make_config`; None
             takes that of `config`.
-        quiet: whether to show no progress on standard error.
+        quiet: whether to show neither progress nor notes; handlers of the log `hornbill.notes` get
+            notes anyway.
 
     Returns:
         The finished run. If it fails before the end of the first epoch, its folder is removed,
@@ -164,8 +165,8 @@ def train(  # noqa: PLR0913 - most callers give one or two
             f"{shown_name(config.family)}. Train it in one process."
         )
     with (
-        data_on_disk(config.data, config.reading.drop) as found,
         with_progress(callbacks, quiet) as shown,
+        data_on_disk(config.data, config.reading.drop) as found,
     ):
         config = replace(config, data=found.source, figures=config.figures and figures)
         return _train(config, Path(output), shown, team, found)
@@ -232,12 +233,15 @@ def _train(
             config = replace(config, data=move_data(config.data, folder))
             if dataset.kind == "rows" and dataset.row_format is not None:  # a DataFrame
                 dataset = replace(dataset, source=config.data)
+        not_exportable = ""
         if own is not None:
             config = save_untrained(model, config, folder)
-            tell_unless_exportable(model, bool(dataset.columns or dataset.string_columns))
+            has_columns = bool(dataset.columns or dataset.string_columns)
+            not_exportable = tell_unless_exportable(model, has_columns)
         run = report_run(folder, config, dataset, splits)
         passed = [type(each).__name__ for each in callbacks if not is_ours(each)]
-        run = replace(run, data={**run.data, "callbacks": passed})
+        facts = {"callbacks": passed, "not_exportable": not_exportable}
+        run = replace(run, data={**run.data, **facts})
         begin_run(run)
         team.from_writer(str(folder))
         return _fit_and_finish(run, dataset, callbacks, team, ready)
@@ -310,7 +314,8 @@ def resume(
             schedule is that of a run which had them from its beginning: it goes on at the present
             step.
         data: the pipelines of a run that was trained on them; other data is read again.
-        quiet: whether to show no progress on standard error.
+        quiet: whether to show neither progress nor notes; handlers of the log `hornbill.notes` get
+            notes anyway.
 
     Returns:
         The finished run. A run that is finished already is returned as it is, if there are no
@@ -332,7 +337,7 @@ def resume(
     run = read_run_to_train(Path(folder), settings)
     if run.is_finished:
         return run
-    with _session(run.folder, team):
+    with _session(run.folder, team), with_progress(callbacks, quiet) as shown:
         if team.is_writer:
             publish_results(run.folder)
         run = read_run_to_train(run.folder, settings)  # another process may have finished it
@@ -351,8 +356,7 @@ def resume(
             dataset = replace(dataset, stream=stream)
         if team.is_writer:
             write_settings(run)
-        with with_progress(callbacks, quiet) as shown:
-            return _fit_and_finish(run, dataset, shown, team)
+        return _fit_and_finish(run, dataset, shown, team)
 
 
 def _tell_other_backend(run: Run) -> None:

@@ -1,12 +1,12 @@
 """The progress of a training in a log: a line for each epoch, on standard error."""
 
-import contextlib
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
 import keras
+
+from app.system.notes import write_to_standard_error
 
 from .progress_texts import (
     describe_duration,
@@ -41,7 +41,7 @@ class TrainingLog(keras.callbacks.Callback):
         seconds_between: float = _SECONDS_BETWEEN,
     ) -> None:
         super().__init__()
-        self._write = write or _write_to_standard_error
+        self._write = write or write_to_standard_error
         self._clock = clock
         self._between = seconds_between
         self._pending = ""
@@ -121,10 +121,3 @@ class TrainingLog(keras.callbacks.Callback):
 
     def __exit__(self, *_: object) -> None:
         """Do nothing: a log needs no end."""
-
-
-def _write_to_standard_error(line: str) -> None:
-    # A log that nobody reads any longer must not end a training.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()

@@ -32,7 +32,7 @@ def describe_training(model: keras.Model, params: Mapping[str, Any]) -> str:
 def samples_per_step(model: keras.Model, params: Mapping[str, Any]) -> tuple[float, str]:
     """Return how many samples a step has, 0 if that is unknown, and what they are."""
     tensor = model.inputs[0]
-    kind = "images" if len(tensor.shape) > 2 else "rows"
+    kind = {2: "rows", 4: "images"}.get(len(tensor.shape), "samples")  # such as time series
     if tensor.name == COMPUTED_FEATURES:
         kind = "feature vectors"
     return params.get("samples", 0) / params["steps"], kind
