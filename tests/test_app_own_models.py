@@ -355,6 +355,22 @@ def test_a_layer_without_a_place_in_a_module_is_told(whole, tmp_path, monkeypatc
     assert "export_run" not in str(caught.value)
 
 
+def test_outputs_beside_the_one_that_learns_are_told():
+    inputs = keras.Input((4,))
+    hidden, dense = keras.layers.Dense(5)(inputs), keras.layers.Dense
+    outputs = {"logits": dense(3)(hidden), "features": hidden, "aux": dense(1)(hidden)}
+    for unused in (False, True):
+        notes = Notes()
+        with observed_reading(notes):
+            model, *_ = with_head(keras.Model(inputs, outputs))
+        assert set(model.output) == {"probabilities", "features"}
+        found = [line for line in notes.lines if "neither trained nor exported" in line]
+        assert [line.startswith("aux of the outputs of ") for line in found] == [True] * (
+            not unused
+        )
+        outputs = {name: each for name, each in outputs.items() if name != "aux"}
+
+
 # In short: test_pipelines_are_streamed_and_resumed_by_their_function.
 @pytest.mark.slow
 def test_training_repeats_and_resumes_like_that_of_a_family(code, tmp_path):
@@ -427,7 +443,7 @@ def test_pipelines_are_streamed_and_resumed_by_their_function(code, tmp_path):
         ("seven", "an output for each of the 3 classes. Received: 7"),
         ("sigmoids", "must end with softmax or logits. Received: 3 outputs of sigmoid"),
         ("relus", "must end with softmax or logits. Received: 3 outputs of relu"),
-        ("sequence", r"must be \(batch, units\). Received: \(None, 2, 3\)"),
+        ("sequence", r"must be \(batch, units\). Received: \(None, 2, 3\). A model with images"),
         ("tokens", r"must be \(batch, units\). Received: \(None, None, 3\)"),
         ("two_outputs", r"must have one output.* Received: \(None, 3\), \(None, 2\)"),
         ("five_columns", r"inputs float32 \(None, 4\). Received: .* input float32 \(None, 5\)"),
