@@ -380,6 +380,11 @@ def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
 
 def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
     """Return a hint: the families that have a setting, or a similar key."""
+    if key.startswith("class_weight."):
+        return (
+            " Set class_weight=balanced, or give weights of samples as data=(x, y, weights), such "
+            "as np.array([1.0, 2.0])[y]."
+        )
     if key.rpartition(".")[2] == "lr":
         return " Did you mean 'optimizer.learning_rate'?"
     owners = [
