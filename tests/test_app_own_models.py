@@ -355,6 +355,62 @@ def test_a_layer_without_a_place_in_a_module_is_told(whole, tmp_path, monkeypatc
     assert "export_run" not in str(caught.value)
 
 
+SCRIPT = """
+    import keras
+
+    class Halved(keras.layers.Layer):
+        def call(self, x):
+            return x / 2
+
+    def steep(x):
+        return keras.ops.relu(3 * x)
+
+    def squared(targets, outputs):
+        return keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
+
+    class Tops(keras.metrics.CategoricalAccuracy):
+        pass
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    def plain():
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+    def custom():
+        dense = keras.layers.Dense
+        return keras.Sequential([keras.Input((4,)), Halved(), dense(4, steep), dense(3)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "metric", "told"),
+    [
+        ("custom", "squared", "Tops", "Halved, steep, squared, Tops: of .* neither resume nor exp"),
+        ("plain", "squared", None, "squared: of the script itself, so .* cannot resume the run"),
+        ("plain", None, None, None),
+    ],
+)
+def test_what_only_the_script_itself_has_is_told_before_training(
+    model, loss, metric, told, tmp_path, monkeypatch
+):
+    (tmp_path / "script.py").write_text(dedent(SCRIPT))
+    spec = importlib.util.spec_from_file_location("__main__", tmp_path / "script.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    settings = {"loss": getattr(script, loss)} if loss else {}
+    settings |= {"metrics": [getattr(script, metric)()]} if metric else {}
+    notes, runs, build = Notes(), tmp_path / "runs", getattr(script, model)
+    then = "Resume in the script, with app.runs.resume" if told else "Resume with: hornbill train"
+    with observed_reading(notes), pytest.raises(Interrupted, match=then):
+        train(settings, runs, [script.Stop()], figures=False, model=build, data="iris")
+    found = [line for line in notes.lines if "of the script itself" in line]
+    assert [bool(re.match(told or "", line)) for line in found] == [True] * bool(told)
+
+
 def test_outputs_beside_the_one_that_learns_are_told():
     inputs = keras.Input((4,))
     hidden, dense = keras.layers.Dense(5)(inputs), keras.layers.Dense
