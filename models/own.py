@@ -83,6 +83,18 @@ def units_of(net: keras.Model) -> int:
     return int(output.shape[1]) if len(output.shape) > 1 else 1
 
 
+def unused_outputs(net: keras.Model) -> list[str]:
+    """Return the names of a model's outputs that `add_head` leaves out.
+
+    Raises:
+        OwnModelError: see `head_of`.
+    """
+    name, _ = _main_output(net)
+    output: Any = net.output
+    named = output if isinstance(output, dict) else {}
+    return [each for each in named if each != name and not _are_features(each, named)]
+
+
 def add_head(
     net: keras.Model,
     shapes: Mapping[str, tuple[tuple[int, ...], str]],
@@ -129,7 +141,7 @@ def add_head(
     raw = keras.layers.Activation("linear", dtype="float32", name=RAW_OUTPUTS)(raw)
     activation = activation_of(raw) or _measured(settled(net), name)
     named = {_HEADS[targets.task][0]: _HEADS[targets.task][1](raw, activation, targets)}
-    if isinstance(outputs, dict) and "features" in outputs and len(outputs["features"].shape) == 2:
+    if isinstance(outputs, dict) and _are_features("features", outputs):
         named["features"] = keras.layers.Identity(name="features", dtype="float32")(
             outputs["features"]
         )
@@ -189,6 +201,11 @@ def _main_output(net: keras.Model) -> tuple[str, Any]:
         "The model must have one output, or a dict of outputs with probabilities, logits or "
         f"values. Received: {shapes or 'none'}. Several values or labels are the columns of one."
     )
+
+
+def _are_features(name: str, outputs: Mapping[str, Any]) -> bool:
+    """Return whether an output of several is features of samples, `(batch, units)`."""
+    return name == "features" and name in outputs and len(outputs[name].shape) == 2
 
 
 def _apply(net: keras.Model, taken: Sequence[Any]) -> Any:
@@ -258,7 +275,9 @@ def _shown(tensors: Mapping[str, Any]) -> str:
 def _require_rows(output: Any) -> None:
     if len(output.shape) > 2 or output.shape[1:] == (None,):
         raise OwnModelError(
-            f"The output of the model must be (batch, units). Received: {output.shape}."
+            f"The output of the model must be (batch, units). Received: {output.shape}. A model "
+            "with images or sequences as outputs is trained by Keras, and exported by hornbill "
+            "export FILE.keras."
         )
 
 

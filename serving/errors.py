@@ -9,10 +9,13 @@ HornbillError
 └── app.errors.AppError                   training, tuning, studies or batch jobs cannot go on
 """
 
+import re
 from collections.abc import Sequence
 
 # Number of items that an error names; the others are counted.
 _NAMED = 3
+# What colors text in a terminal, as messages of Keras do.
+_COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 
 class HornbillError(Exception):
@@ -104,4 +107,4 @@ def first_messages(problems: Sequence[object]) -> str:
 
 def one_line(error: object) -> str:
     """Return the message of another library's error on one line, or its type if it is empty."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(_COLORS.sub("", str(error)).split()) or type(error).__name__

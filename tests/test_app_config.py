@@ -30,6 +30,16 @@ def test_settings_reach_the_model_and_the_training():
     assert (config.seed, config.data) == (5, "digits8x8")
 
 
+@pytest.mark.parametrize(
+    ("name", "default"), [("adamw", 0.004), ("muon", 0.004), ("lamb", 0.0), ("lion", 0.0)]
+)
+def test_the_weight_decay_of_an_optimizer_is_by_default_that_of_keras(name, default):
+    settings = {"optimizer.name": name}
+    assert make_config("softmax", settings).training.optimizer.weight_decay == default
+    settings["optimizer.weight_decay"] = 0.1
+    assert make_config("softmax", settings).training.optimizer.weight_decay == 0.1
+
+
 def test_a_single_number_is_a_list_with_one_layer():
     assert make_config("digits", parse_settings(["hidden=128"])).model.hidden == (128,)
 

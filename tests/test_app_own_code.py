@@ -303,6 +303,10 @@ SCHEDULE = "chosen by name, optimizer.schedule=constant, step, exponential, cosi
             "rate must be a number. Received: optimizer.learning_rate=ends, of the type function.$",
         ),
         ({"epochs": object()}, "number. Received: epochs=object, of the type object.$"),
+        (
+            {"class_weight": {0: 1.0, 1: 2.0}},
+            "'class_weight.0' is not a setting of Sequential. Set class_weight=balanced, or give",
+        ),
         ({"epoch": 3}, "'epoch' is not a setting of Sequential. Did you mean 'epochs'"),
     ],
 )

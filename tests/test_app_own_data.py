@@ -81,6 +81,9 @@ W = np.ones(300, np.float32)
 WEIGHTS = "Weights must be a number for each sample, at least 0. Received: "
 BAD = "NaN, infinity or negative ones in "
 INPUTS = "Several inputs must be a dict of tensors by the name of the model's input. Received: "
+NAMED = "Several inputs must be a dict of arrays by the name of the model's input. Received: "
+RAGGED = [[0]] * 299 + [[0, 1]]
+OF_SAMPLES = "a model learns a class, labels or values of each sample. Received: "
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,18 @@ INPUTS = "Several inputs must be a dict of tensors by the name of the model's in
             lambda: (FRAME, Y),
             r"DataFrame of object \(300, 2\)\. Columns of texts are encoded .*=table, .*target=",
         ),
+        (lambda: ([X, X], Y, W), NAMED + "a list of 2 arrays"),
+        (lambda: (([X, X], Y), ([X, X], Y)), NAMED + "a list of 2 arrays"),
+        (lambda: (X, Y, {0: 1.0, 1: 2.0}), WEIGHTS + "a dict of 0, 1 in .*For weights of classes"),
+        (lambda: ((X, Y, {0: 1.0}), (X, Y)), WEIGHTS + r"a dict of 0 in .* np.array\(\[1.0, 2.0"),
+        (lambda: (X, (Y, Y)), "y must be one array. Received: a tuple of 2 arrays. .*columns"),
+        (lambda: (X, [Y, X]), "y must be one array. Received: a list of 2 arrays"),
+        (lambda: (X, (Y, Y), W), "y must be one array. Received: a tuple of 2 arrays"),
+        (lambda: ((X, [Y, Y]), (X, [Y, Y])), "y must be one array. Received: a list of 2 arr"),
+        (lambda: (X, RAGGED), "y must .* list of 300 samples of several shapes. Several labels"),
+        (lambda: (RAGGED, Y), "x must .* of several shapes. Bring them to one length"),
+        (lambda: (X, X[:, None, :]), OF_SAMPLES + r"float32 \(300, 1, 4\)\. A model with images"),
+        (lambda: batches(X, X[:, None, :]), OF_SAMPLES + r".* by hornbill export FILE.keras\.$"),
         (lambda: FRAME, r"--target COLUMN\. The DataFrame has the columns number, text"),
     ],
 )
@@ -489,6 +504,47 @@ def test_it_is_told_once_where_weights_count(data, count):
     with observed_reading(notes), data_on_disk(data):
         pass
     assert [line.startswith("samples have weights") for line in notes.lines] == [True] * count
+
+
+def test_an_autoencoder_with_a_sigmoid_is_told_how_to_learn_values(tmp_path):
+    def autoencoder():
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, activation="sigmoid")])
+
+    data = (X, keras.ops.convert_to_numpy(keras.ops.sigmoid(X)))
+    with pytest.raises(DataError, match=r"of 0 and 1\. Received: .* use head=linear\.$"):
+        train({"epochs": 1}, tmp_path, figures=False, model=autoencoder, data=data)
+    run = train(
+        {"epochs": 1, "head": "linear"}, tmp_path, figures=False, model=autoencoder, data=data
+    )
+    assert run.config.model.head == "linear"
+
+
+def named_classes(dataset, names=("ant", "bee", "cat")):
+    dataset.class_names = list(names)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("data", "labels"),
+    [
+        (lambda: named_classes(batches()), ("ant", "bee", "cat")),
+        (lambda: named_classes(batches(y=np.eye(3, dtype=np.float32)[Y])), ("ant", "bee", "cat")),
+        (lambda: named_classes(batches(y=np.float32(Y[:, None] > 0)), "ab"), ("a", "b")),
+        (lambda: named_classes(batches(), "abcd"), ("0", "1", "2")),
+        (lambda: pipelines(train=named_classes(batches())), ("ant", "bee", "cat")),
+        (lambda: pipelines(test=named_classes(batches())), ("0", "1", "2")),
+        (lambda: named_classes(batches(y=np.array(["u", "v", "w"])[Y])), ("u", "v", "w")),
+    ],
+)
+def test_classes_get_the_names_that_keras_keeps_beside_a_dataset(data, labels):
+    with data_on_disk(data()) as found:
+        assert load_dataset(found.source).labels == labels
+
+
+def test_a_pipeline_with_names_of_classes_trains_and_reports_them(tmp_path):
+    data = pipelines(train=named_classes(batches()))
+    run = train({"epochs": 1}, tmp_path, figures=False, model=build, data=data)
+    assert list(run.data["labels"]) == ["ant", "bee", "cat"]
 
 
 def test_class_weights_beside_those_of_samples_are_refused(tmp_path):

@@ -375,6 +375,78 @@ def test_a_layer_without_a_place_in_a_module_is_told(whole, tmp_path, monkeypatc
     assert "export_run" not in str(caught.value)
 
 
+SCRIPT = """
+    import keras
+
+    class Halved(keras.layers.Layer):
+        def call(self, x):
+            return x / 2
+
+    def steep(x):
+        return keras.ops.relu(3 * x)
+
+    def squared(targets, outputs):
+        return keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
+
+    class Tops(keras.metrics.CategoricalAccuracy):
+        pass
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    def plain():
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+    def custom():
+        dense = keras.layers.Dense
+        return keras.Sequential([keras.Input((4,)), Halved(), dense(4, steep), dense(3)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "metric", "told"),
+    [
+        ("custom", "squared", "Tops", "Halved, steep, squared, Tops: of .* neither resume nor exp"),
+        ("plain", "squared", None, "squared: of the script itself, so .* cannot resume the run"),
+        ("plain", None, None, None),
+    ],
+)
+def test_what_only_the_script_itself_has_is_told_before_training(
+    model, loss, metric, told, tmp_path, monkeypatch
+):
+    (tmp_path / "script.py").write_text(dedent(SCRIPT))
+    spec = importlib.util.spec_from_file_location("__main__", tmp_path / "script.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    settings = {"loss": getattr(script, loss)} if loss else {}
+    settings |= {"metrics": [getattr(script, metric)()]} if metric else {}
+    notes, runs, build = Notes(), tmp_path / "runs", getattr(script, model)
+    then = "Resume in the script, with app.runs.resume" if told else "Resume with: hornbill train"
+    with observed_reading(notes), pytest.raises(Interrupted, match=then):
+        train(settings, runs, [script.Stop()], figures=False, model=build, data="iris")
+    found = [line for line in notes.lines if "of the script itself" in line]
+    assert [bool(re.match(told or "", line)) for line in found] == [True] * bool(told)
+
+
+def test_outputs_beside_the_one_that_learns_are_told():
+    inputs = keras.Input((4,))
+    hidden, dense = keras.layers.Dense(5)(inputs), keras.layers.Dense
+    outputs = {"logits": dense(3)(hidden), "features": hidden, "aux": dense(1)(hidden)}
+    for unused in (False, True):
+        notes = Notes()
+        with observed_reading(notes):
+            model, *_ = with_head(keras.Model(inputs, outputs))
+        assert set(model.output) == {"probabilities", "features"}
+        found = [line for line in notes.lines if "neither trained nor exported" in line]
+        assert [line.startswith("aux of the outputs of ") for line in found] == [True] * (
+            not unused
+        )
+        outputs = {name: each for name, each in outputs.items() if name != "aux"}
+
+
 # In short: test_pipelines_are_streamed_and_resumed_by_their_function.
 @pytest.mark.slow
 def test_training_repeats_and_resumes_like_that_of_a_family(code, tmp_path):
@@ -447,7 +519,7 @@ def test_pipelines_are_streamed_and_resumed_by_their_function(code, tmp_path):
         ("seven", "an output for each of the 3 classes. Received: 7"),
         ("sigmoids", "must end with softmax or logits. Received: 3 outputs of sigmoid"),
         ("relus", "must end with softmax or logits. Received: 3 outputs of relu"),
-        ("sequence", r"must be \(batch, units\). Received: \(None, 2, 3\)"),
+        ("sequence", r"must be \(batch, units\). Received: \(None, 2, 3\). A model with images"),
         ("tokens", r"must be \(batch, units\). Received: \(None, None, 3\)"),
         ("two_outputs", r"must have one output.* Received: \(None, 3\), \(None, 2\)"),
         ("five_columns", r"inputs float32 \(None, 4\). Received: .* input float32 \(None, 5\)"),

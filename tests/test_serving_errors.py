@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.errors import cannot_read, cannot_write, counted
+from serving.errors import cannot_read, cannot_write, counted, one_line
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,15 @@ from serving.errors import cannot_read, cannot_write, counted
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(error, message):
     assert cannot_read("a.toml", error, "TOML").startswith(message)
+
+
+def test_the_message_of_another_library_is_one_line_without_the_colors_of_a_terminal():
+    message = (
+        "Exception encountered when calling Lambda.call().\n\n\x1b[1mWe could not infer\x1b[0m"
+    )
+    assert (
+        one_line(message) == "Exception encountered when calling Lambda.call(). We could not infer"
+    )
 
 
 def test_a_file_that_cannot_be_written_is_named_with_the_reason():

@@ -24,7 +24,7 @@ from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_m
 from .reading_config import ReadingConfig
 from .refused_objects import refuse_objects
 from .renamed_keys import refuse_renamed
-from .training_config import OWN_CODE, TrainingConfig
+from .training_config import OWN_CODE, WITHOUT_DECAY, TrainingConfig
 
 # The data determines these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape", "file")
@@ -128,7 +128,9 @@ def make_config(
         training=defaults.training,
         given=frozenset(given),
     )
-    return change_config(config, given)
+    has_none = given.get("optimizer.name") in WITHOUT_DECAY
+    decay = {"optimizer.weight_decay": 0.0} if has_none else {}
+    return change_config(config, {**decay, **given})
 
 
 def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
@@ -380,6 +382,11 @@ def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
 
 def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
     """Return a hint: the families that have a setting, or a similar key."""
+    if key.startswith("class_weight."):
+        return (
+            " Set class_weight=balanced, or give weights of samples as data=(x, y, weights), such "
+            "as np.array([1.0, 2.0])[y]."
+        )
     if key.rpartition(".")[2] == "lr":
         return " Did you mean 'optimizer.learning_rate'?"
     owners = [

@@ -42,6 +42,8 @@ OPTIMIZERS = (
 )
 # Optimizers whose steps subtract a fraction of each weight, `weight_decay`.
 DECAYING = ("adamw", "lamb", "lion", "muon")
+# Those of them that subtract none by default, as in Keras.
+WITHOUT_DECAY = ("lamb", "lion")
 # Losses that label smoothing applies to.
 SMOOTHED = ("cross_entropy", "binary_cross_entropy")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
@@ -63,7 +65,8 @@ class OptimizerConfig:
         beta_2: decay of the average of the squared gradients (`adam` and `adamw` only). 0.95 suits
             large learning rates, 0.999 is the usual value.
         weight_decay: fraction of each weight that a step subtracts, times the learning rate
-            (`adamw`, `lamb`, `lion` and `muon` only: Loshchilov & Hutter, 2019).
+            (`adamw`, `lamb`, `lion` and `muon` only: Loshchilov & Hutter, 2019). Its default is 0
+            for `lamb` and `lion`, as in Keras.
         clip_norm: largest global norm of the gradients; longer gradients are scaled down. 0 turns
             clipping off.
         ema_momentum: momentum of the exponential moving average of the weights, which is

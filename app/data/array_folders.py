@@ -42,8 +42,8 @@ class ArrayFacts:
 
     Attributes:
         inputs: name of each input; empty if there is a single one without a name.
-        labels: name of each class if the targets are texts, or of each label or value if they have
-            names; empty for none.
+        labels: name of each class if the targets are texts or their classes have names, or of each
+            label or value if they have names; empty for none.
         validation_start: index of the first validation sample; None if it is not known.
         test_start: index of the first test sample; None if it is not known.
         steps: steps of an epoch of a pipeline that is streamed; 0 for arrays.
@@ -213,6 +213,18 @@ def has_many_numbers(folder: Path) -> bool:
     return not facts.labels and targets.size == len(targets) and not _is_binary(targets)
 
 
+def count_classes(folder: Path) -> int:
+    """Return the number of classes of targets that are their numbers or one-hot rows; 0 for others.
+
+    Numbers are whole ones from 0 on, as floats if they are 0 and 1.
+    """
+    targets = open_array(target_file(folder))
+    if targets.size > len(targets):
+        return int(targets.shape[1]) if _is_one_hot(targets) else 0
+    are_classes = targets.dtype.kind in "iub" or _is_binary(targets)
+    return int(np.max(targets)) + 1 if are_classes else 0
+
+
 def may_be_classes(folder: Path) -> bool:
     """Return whether targets are a few whole numbers that are stored as floats."""
     targets = open_array(target_file(folder))
@@ -316,5 +328,5 @@ def _named(names: list[str], count: int) -> tuple[str, ...]:
 def _wrong_targets(wanted: str, targets: np.ndarray) -> DataError:
     return DataError(
         f"Targets must be {wanted}. Received: {targets.dtype} {targets.shape}, "
-        f"such as {np.asarray(targets[0]).tolist()!r:.60}."
+        f"such as {np.asarray(targets[0]).tolist()!r:.60}. To predict numbers, use head=linear."
     )

@@ -15,10 +15,9 @@ import tensorflow as tf
 from app.errors import DataError
 from app.system.user_code import describe_error, load_object
 from models.checks import fits
-from serving.errors import one_line
 from serving.frames import is_table
 
-from .array_folders import OF_WEIGHTS, read_facts, write_facts
+from .array_folders import OF_WEIGHTS, count_classes, read_facts, write_facts
 from .arrays import Array, DiskArray, NamedArrays, rows_at
 from .datasets import Stream
 from .reading_progress import tell, tell_progress
@@ -77,6 +76,8 @@ def write_own_data(
             and test, as `keras.datasets` return, or three of them, with validation in the middle,
             or a dict of them; a finite `tf.data.Dataset` of `(x, y)`, with batches or without; or
             datasets for `train`, `validation` and `test`, as a dict or in that order, with batches.
+            A single dataset, or the one for `train`, may have the names of classes as an attribute
+            `class_names`, as `keras.utils.image_dataset_from_directory` returns it.
             In place of each `(x, y)` may be `(x, y, weights)`, weights `(samples,)`, at least 0.
         folder: an existing, empty folder.
         origin: reference to the function that has returned the data; empty for none.
@@ -109,7 +110,7 @@ def _write(data: Any, folder: Path, origin: str, most: int) -> Stream | None:
             for x, y, weights in _batches(data, "data", most):
                 writer.add(x, y, "data", weights)
             facts = writer.finish()
-        write_facts(folder, facts)
+        write_facts(folder, replace(facts, labels=_labels(data, facts.labels, folder)))
         return None
     if len(data) != 2 and not _is_triple(data):
         received = f"a {type(data).__name__} of {len(data)} parts"
@@ -119,13 +120,16 @@ def _write(data: Any, folder: Path, origin: str, most: int) -> Stream | None:
 
 
 def _is_triple(part: Any) -> bool:
-    """Return whether a part of data is arrays (x, y, weights), as `keras.Model.fit` takes them."""
-    is_three = isinstance(part, tuple | list) and len(part) == 3
-    return (
-        is_three
-        and _is_inputs(part[0])
-        and not any(isinstance(each, tf.data.Dataset | Mapping) for each in part[1:])
-    )
+    """Return whether a part of data is (x, y, weights), as `keras.Model.fit` takes them.
+
+    What is wrong with one of them, such as a list of several inputs, is told later.
+    """
+    if not isinstance(part, tuple | list) or len(part) != 3:
+        return False
+    x, y, weights = part
+    if isinstance(y, tf.data.Dataset) or isinstance(weights, tf.data.Dataset):
+        return False
+    return _is_inputs(x) or (_are_arrays(x) and _is_inputs(y))
 
 
 def _arrays_by_split(data: Any) -> dict[str, Any] | None:
@@ -142,14 +146,19 @@ def _arrays_by_split(data: Any) -> dict[str, Any] | None:
 def _is_part(part: Any) -> bool:
     """Return whether a part of data is arrays (x, y), as `keras.datasets` have for training.
 
-    They may have weights at the end.
+    They may have weights at the end. A list of several inputs or targets is told later.
     """
     is_some = isinstance(part, tuple | list) and len(part) in (2, 3)
-    return is_some and all(map(_is_inputs, part))
+    return is_some and all(_is_inputs(each) or _are_arrays(each) for each in part)
 
 
 def _is_inputs(array: Any) -> bool:
     return hasattr(array, "shape") or isinstance(array, Mapping)
+
+
+def _are_arrays(part: Any) -> bool:
+    """Return whether a part of data is a list of arrays with axes, as Keras takes several."""
+    return isinstance(part, tuple | list) and any(getattr(each, "shape", ()) for each in part)
 
 
 def _write_arrays(sets: Mapping[str, Any], folder: Path) -> None:
@@ -190,6 +199,12 @@ def _checked(
         if not isinstance(x, Mapping)
         else {str(key): _array(f"x[{key!r}]", array) for key, array in x.items()}
     )
+    samples = min(map(len, named_arrays(inputs).values()), default=0)
+    if _are_arrays(y) and len(y) != samples:  # a list of rows has one for each sample
+        raise DataError(
+            f"y must be one array. Received: a {type(y).__name__} of {len(y)} arrays. Several "
+            "values or labels are its columns, (samples, columns), as of np.column_stack."
+        )
     targets = _array("y", y)
     for key, array in named_arrays(inputs).items():
         if len(array) != len(targets):
@@ -223,9 +238,16 @@ def _checked_weights(weights: Any, count: int, place: str) -> np.ndarray:
         if (np.isfinite(found) & (found >= 0)).all():
             return found
         received = "NaN, infinity or negative ones"
+    fix = ""
+    if isinstance(weights, Mapping):
+        received = f"a dict of {', '.join(map(str, weights))}"
+        fix = (
+            " For weights of classes, set class_weight=balanced, or give each sample that of its "
+            "class, such as np.array([1.0, 2.0])[y]."
+        )
     raise DataError(
         "Weights must be a number for each sample, at least 0. "
-        f"Received: {received} in {place} {count} samples."
+        f"Received: {received} in {place} {count} samples.{fix}"
     )
 
 
@@ -335,6 +357,7 @@ def _write_streams(
         ]
     facts = replace(
         facts,
+        labels=_labels(pipelines["train"], facts.labels, folder),
         validation_start=starts[0],
         test_start=starts[1],
         steps=counter.steps,
@@ -345,6 +368,18 @@ def _write_streams(
     write_facts(folder, facts)
     batches = _of_length(pipelines["train"], counter.steps)
     return Stream(batches, counter.steps, counter.samples)
+
+
+def _labels(dataset: tf.data.Dataset, found: list[str], folder: Path) -> list[str]:
+    """Return the names of classes: those of the targets, or those that Keras gives a dataset.
+
+    `keras.utils.image_dataset_from_directory` and its like keep them beside the numbers, as
+    `class_names`. They are taken if there are as many as classes.
+    """
+    names = getattr(dataset, "class_names", None)
+    if found or not isinstance(names, list | tuple) or len(names) != count_classes(folder):
+        return found
+    return [str(name) for name in names]
 
 
 def _of_length(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
@@ -516,9 +551,15 @@ def _at(x: Any, rows: slice) -> Any:
 def _array(name: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except ValueError:
+        fix = (
+            "Several labels of a sample are a row of 0 and 1, one for each label."
+            if name == "y"
+            else "Bring them to one length, as keras.utils.pad_sequences does."
+        )
         raise DataError(
-            f"{name} must be an array of one shape. Received: {one_line(error):.100}"
+            f"{name} must be an array of one shape. Received: a {type(value).__name__} of "
+            f"{len(value)} samples of several shapes. {fix}"
         ) from None
     if not array.ndim or (array.dtype.kind == "O" and name != "y"):
         fix = (

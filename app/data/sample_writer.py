@@ -148,7 +148,9 @@ def _target(y: np.ndarray) -> np.ndarray:
         return np.array(texts)
     if y.dtype.kind not in "fbiu" or y.ndim > 2:
         raise DataError(
-            "Targets must be numbers (samples,) or (samples, outputs). "
-            f"Received: {y.dtype} {y.shape}."
+            "Targets must be numbers (samples,) or (samples, outputs): a model learns a class, "
+            f"labels or values of each sample. Received: {y.dtype} {y.shape}. A model with images "
+            "or sequences as outputs is trained by Keras, and exported by hornbill export "
+            "FILE.keras."
         )
     return y.astype(np.float32 if y.dtype.kind == "f" else np.int64)

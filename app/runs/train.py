@@ -34,7 +34,6 @@ from app.system.memory import translate_out_of_memory
 from app.system.signals import (
     NOTHING_TO_RESUME,
     Interrupted,
-    resume_command,
     sigterm_as_sigint,
 )
 from app.system.user_code import shown_name
@@ -44,6 +43,7 @@ from app.training.history_file import HistoryFile
 from app.training.job import Job
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken, rows_beside
+from app.training.objects_of_script import how_to_resume, tell_of_script
 from app.training.own_errors import is_ours
 from app.training.own_losses import check_callbacks, own_callback
 from app.training.own_models import (
@@ -227,7 +227,7 @@ def _train(
             report_run(folder, config, dataset, splits), dataset, callbacks, team, ready
         )
     folder = new_run_folder(output, family_named(config.family).short_name)
-    with _removed_unless_resumable(folder), _session(folder, team):
+    with _removed_unless_resumable(folder), _session(folder, team, config):
         check_room(folder, model.count_params())
         if found.is_written:
             config = replace(config, data=move_data(config.data, folder))
@@ -238,6 +238,7 @@ def _train(
             config = save_untrained(model, config, folder)
             has_columns = bool(dataset.columns or dataset.string_columns)
             not_exportable = tell_unless_exportable(model, has_columns)
+        tell_of_script(config.training, folder)
         run = report_run(folder, config, dataset, splits)
         passed = [type(each).__name__ for each in callbacks if not is_ours(each)]
         facts = {"callbacks": passed, "not_exportable": not_exportable}
@@ -337,7 +338,7 @@ def resume(
     run = read_run_to_train(Path(folder), settings)
     if run.is_finished:
         return run
-    with _session(run.folder, team), with_progress(callbacks, quiet) as shown:
+    with _session(run.folder, team, run.config), with_progress(callbacks, quiet) as shown:
         if team.is_writer:
             publish_results(run.folder)
         run = read_run_to_train(run.folder, settings)  # another process may have finished it
@@ -495,8 +496,8 @@ def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _session(folder: Path, team: Team) -> Iterator[None]:
-    """Lock a run's folder while it is trained; after SIGTERM or SIGINT, name the resume command.
+def _session(folder: Path, team: Team, config: RunConfig) -> Iterator[None]:
+    """Lock a run's folder while it is trained; after SIGTERM or SIGINT, say how to resume it.
 
     After an error of the user's code too, unless it would end the resumed run in the same way.
 
@@ -520,7 +521,8 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
             text = "".join(traceback.format_exception(error))
             (folder / FAILURE).write_text(f"{error}\n\n{text}", "utf-8")
             is_hopeless = error.is_lasting and not (folder / CHECKPOINT).exists()
-            then = NOTHING_TO_RESUME if is_hopeless else f"Resume with: {resume_command(folder)}"
+            how = how_to_resume(config.training, folder)
+            then = NOTHING_TO_RESUME if is_hopeless else how
             raise OwnCodeError(
                 f"{str(error).rstrip('.')}. {folder / FAILURE} says more. {then}", error.is_lasting
             ) from error.__cause__
@@ -529,7 +531,7 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
                 raise Interrupted(f"The run is finished: {folder}") from None
             if not (folder / CHECKPOINT).exists():
                 raise
-            raise Interrupted(f"Resume with: {resume_command(folder)}") from None
+            raise Interrupted(how_to_resume(config.training, folder)) from None
 
 
 @contextlib.contextmanager

@@ -33,7 +33,6 @@ _INNER_ERROR = re.compile(r"(?P<name>\w+): (?P<text>.*)\nTraceback \(most recent
 _GRAPH_ERROR = re.compile(r"(?:\(\d+\) [A-Z_]+: +)?(?P<text>\S[^\n]*?)\s*\[\[{{node ")
 # Names of nodes and operators in TensorFlow's graph, which a user has not given.
 _NAMES = re.compile(r"{{[^}]*}} *|\s*\[Op:\w*\](?: name:[^\n]*)?")
-_COLORS = re.compile(r"\x1b\[[\d;]*m")
 # What may give names that are not written in a file.
 _DYNAMIC = ("exec", "globals", "locals", "setattr", "vars")
 _ROOT = Path(__file__).parents[2]
@@ -248,8 +247,8 @@ def describe_error(error: BaseException) -> str:
         text = found["text"]
     own = [frame for frame in frames if _is_own(frame[0])]
     where = f" in line {own[-1][1]} of {Path(own[-1][0]).name}" if own else ""
-    text = _COLORS.sub("", _NAMES.sub("", text))
-    return f"{name}{where}: {shorten(one_line(text), _LONGEST, placeholder=' …')}"
+    text = one_line(_NAMES.sub("", text))
+    return f"{name}{where}: {shorten(text, _LONGEST, placeholder=' …')}"
 
 
 def _is_own(file: str) -> bool:

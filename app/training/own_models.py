@@ -45,7 +45,7 @@ from app.system.user_code import (
 )
 from models.config import OwnModelConfig
 from models.errors import OwnModelError
-from models.own import Targets, add_head, encoded_width, head_of, units_of
+from models.own import Targets, add_head, encoded_width, head_of, units_of, unused_outputs
 from serving.errors import HornbillError, one_line
 
 from .model_sizes import columns_of
@@ -344,11 +344,19 @@ def build_with_head(
     is_standardized = builder.is_fresh and config.training.loss in ("auto", "mse")
     targets = Targets(dataset.task, count, is_standardized)
     try:
-        return add_head(net, shapes, targets, rows, isinstance(dataset.inputs, NamedArrays))
+        model = add_head(net, shapes, targets, rows, isinstance(dataset.inputs, NamedArrays))
+        unused = unused_outputs(net)
     except OwnModelError as error:
         raise ConfigError(
             f"{error} It is {shown_name(builder.name)}, on {dataset.source}."
         ) from None
+    if unused:
+        tell(
+            f"{', '.join(unused)} of the outputs of {shown_name(builder.name)} are neither trained "
+            "nor exported: of a dict, these are probabilities, logits or values, and features "
+            "(batch, units)."
+        )
+    return model
 
 
 def _input_shapes(dataset: Dataset) -> dict[str, tuple[tuple[int, ...], str]]:
