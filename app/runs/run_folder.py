@@ -29,7 +29,7 @@ from app.config.run_files import (
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell
 from app.data.splits import Splits
-from app.data.summary import report_data
+from app.data.summary import describe_pairs, report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.user_code import is_reference
@@ -174,7 +174,8 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
         sized = fit_to_data(FAMILIES[config.family], config.model, dataset, splits, known)
         data["rows"] = asdict(sized.rows)
     if dataset.kind == "images" and any(data["duplicates"].values()):
-        tell(f"{_duplicates(data)}, which makes scores look better than they are.")
+        named = describe_pairs(data["duplicate_files"])
+        tell(f"{_duplicates(data)}{named}, which makes scores look better than they are.")
     for line in data["notes"][len(dataset.notes) :]:  # the others were told when it was read
         tell(line)
     return Run(folder, config, splits, data, {})
