@@ -571,6 +571,20 @@ def test_only_a_model_that_may_reject_says_that_it_accepts(
         stop()
 
 
+def test_the_size_of_an_image_names_height_and_width_unless_they_are_equal(
+    bundle, open_page, tmp_path
+):
+    write_color_bundle(tmp_path, bundle, size=(32, 24))
+    client, stop = start(Settings(tmp_path, log_requests=False))
+    try:
+        page = open_page(client)
+        expect(page.locator("#photo")).to_be_visible()
+        hand_over(page, "drop", "body", photograph())
+        expect(page.locator("#size")).to_have_text("height 32, width 24")
+    finally:
+        stop()
+
+
 def test_labels_are_compared_with_their_threshold(color_client, open_page):
     page = open_model(open_page, color_client, "multilabel")
     hand_over(page, "paste", "body", photograph())

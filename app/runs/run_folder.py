@@ -41,6 +41,7 @@ from models.own import settled
 from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
+from serving.written_numbers import describe_size
 
 ENVIRONMENT, EVALUATION, FIGURES, TRAINING_SIZES = (
     "environment.json",
@@ -266,7 +267,7 @@ def describe_data(data: dict[str, Any], image_size: Sequence[int] = ()) -> str:
         targets = targets.removesuffix("s")
     parts = [f"{total:,} samples of {count} {targets}"]
     if image_size:
-        parts.append(f"images of {image_size[0]}x{image_size[-1]} pixels")
+        parts.append(f"images of {describe_size(image_size[0], image_size[-1])} pixels")
     if data["counts"]["train"] and data["task"] == "multiclass":
         counts = sorted(set(data["counts"]["train"].values()))
         each = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
