@@ -112,6 +112,16 @@ def write_score(metric: str, value: float) -> str:
     return f"{value:z,.{decimals}f}"
 
 
+def describe_size(height: int, width: int) -> str:
+    """Return the size of an image, so that height and width cannot be taken for each other.
+
+    Examples:
+        >>> describe_size(32, 32), describe_size(32, 24)
+        ('32x32', 'height 32 and width 24')
+    """
+    return f"{height}x{width}" if height == width else f"height {height} and width {width}"
+
+
 def describe_scores(scores: dict[str, float]) -> str:
     """Return scores by metric as text, such as `accuracy 97.3%, macro F1 0.973`."""
     return ", ".join(f"{metric_name(name)} {write_score(name, v)}" for name, v in scores.items())

@@ -251,6 +251,20 @@ def test_a_model_is_called_over_or_underconfident_where_it_errs_to_one_side(
     assert verdict in describe_calibration(found)
 
 
+def test_a_calibration_error_that_chance_seldom_gives_is_no_chance():
+    # 120 predictions of 70% of which n are right; 95 of 100 calibrated models have 74 to 94.
+    for right, is_chance in ((92, True), (97, False), (84, True), (71, False)):
+        first = np.full(120, 0.7)
+        targets = (np.arange(120) >= right).astype(int)
+        found = calibration_of(targets, np.stack([first, 1 - first], axis=1))
+        assert found["ece_by_chance"] < found["ece_by_chance_95"] < 2.6 * found["ece_by_chance"]
+        told = describe_calibration(found)
+        assert f"up to {found['ece_by_chance_95']:.4f} in 95 of 100 cases" in told
+        assert ("no sign of more" in told) is is_chance
+    sure = np.tile([1 - 1e-7, 1e-7], (9, 1))  # all right, as nearly always
+    assert "no sign of more" in describe_calibration(calibration_of(np.zeros(9, int), sure))
+
+
 def test_images_in_folders_are_measured_even_if_classes_are_absent(bundle, images, tmp_path, run):
     for number in (0, 1, 2, 3):
         (tmp_path / "scans" / str(number)).mkdir(parents=True)

@@ -16,6 +16,7 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
 from app.evaluation.metrics import measure
+from app.reports.class_lines import describe_values
 from app.reports.classification_figures import draw_confusion_matrix
 from app.reports.plotting import style
 from app.runs import train
@@ -61,6 +62,30 @@ def classes(once):
 @pytest.fixture(scope="module")
 def values(once):
     return once("evaluated-values", regress)
+
+
+def test_a_run_of_several_values_tells_the_scores_of_each(values, run):
+    trained, _ = values
+    found = read_evaluation(trained.folder)["values"]
+    assert list(found) == ["sum", "difference"]
+    for name, score in trained.metrics["test"].items():
+        assert np.mean([scores[name] for scores in found.values()]) == pytest.approx(score)
+    status, output, _ = run("train", "--resume", trained.folder)
+    assert status == 0
+    lines = [line for line in output.splitlines() if line.startswith("each:")]
+    assert lines == [
+        f'each:   "{label}" mean absolute error {write_score("mae", scores["mae"])}, '
+        f"R² {write_score('r2', scores['r2'])}"
+        for label, scores in found.items()
+    ]
+
+
+def test_of_many_values_the_first_are_told():
+    many = {f"v{number}": {"mae": 1.0, "rmse": 2.0} for number in range(15)}
+    told = describe_values(many)
+    assert told[0] == '"v0" mean absolute error 1'
+    assert told[11:] == ['"v11" mean absolute error 1', "3 more are in evaluation.json"]
+    assert describe_values({"only": {"mae": 1.0, "r2": 0.5}}) == []
 
 
 def test_the_run_compares_its_model_with_baselines(classes, values):

@@ -235,6 +235,7 @@ def test_the_data_report_counts_samples_by_class_and_duplicates(folder, images):
     assert report["counts"]["train"] == {"few": 6, "many": 4}
     assert report["duplicates"] == {"validation": 0, "test": 1}
     assert report["samples"] == {"train": 10, "validation": 2, "test": 1}
+    assert report["duplicate_files"] == [["many/twice.png", "few/00.png"]]
 
 
 def test_equal_images_with_different_targets_are_noted(folder, images, tmp_path):
@@ -243,12 +244,46 @@ def test_equal_images_with_different_targets_are_noted(folder, images, tmp_path)
     Image.fromarray(images[0]).save(folder / "many" / "one.png")
     Image.fromarray(images[0]).save(folder / "many" / "two.png")
     (line,) = report_data(load_dataset(str(folder)), splits)["notes"]
-    assert line == "3 images are equal to others with another target."
+    assert line == (
+        "3 images are equal to others with another target (such as few/00.png and many/one.png)."
+    )
     config = make_config("digits", data=str(folder))
     notes = Notes()
     with observed_reading(notes):
         report_run(tmp_path / "run", config, load_dataset(str(folder)), splits)
     assert line in notes.lines
+
+
+def test_no_more_than_three_pairs_of_equal_files_are_named(folder, images, tmp_path):
+    for number in range(5):
+        Image.fromarray(images[number]).save(folder / "many" / f"{number}.png")
+    dataset = load_dataset(str(folder))
+    twice = [dataset.files.index(f"many/{number}.png") for number in range(5)]
+    kept = np.setdiff1d(np.arange(len(dataset.inputs)), twice)
+    splits = Splits(kept, np.array(twice[:2]), np.array(twice[2:]))
+    (line,) = report_data(dataset, splits)["notes"]
+    assert line == (
+        "10 images are equal to others with another target (such as few/00.png and many/0.png; "
+        "few/01.png and many/1.png; few/02.png and many/2.png)."
+    )
+    notes = Notes()
+    with observed_reading(notes):
+        report_run(tmp_path / "run", make_config("digits", data=str(folder)), dataset, splits)
+    assert (
+        "5 samples of validation or test are also in training (such as many/0.png and few/00.png; "
+        "many/1.png and few/01.png; many/2.png and few/02.png), which makes scores look better "
+        "than they are."
+    ) in notes.lines
+
+
+def test_equal_images_without_file_names_are_counted(images, tmp_path):
+    twice = np.concatenate([images, images[:2]])
+    np.savez(tmp_path / "x.npz", x_train=twice, y_train=[*[0, 1] * 6, 1, 0])
+    dataset = load_dataset(str(tmp_path / "x.npz"))
+    report = report_data(dataset, Splits(np.arange(10), np.array([10, 11]), np.array([12, 13])))
+    assert report["duplicates"] == {"validation": 0, "test": 2}
+    assert report["duplicate_files"] == []
+    assert report["notes"][-1] == "4 images are equal to others with another target."
 
 
 def test_rows_are_duplicates_only_with_the_same_target(tmp_path):

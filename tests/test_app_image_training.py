@@ -24,6 +24,7 @@ from app.data.image_lists import list_image_folder
 from app.errors import ConfigError, RunError
 from app.reports.augmented_images import draw_augmented
 from app.runs import read_run, resume, train
+from app.runs.run_folder import describe_data
 from app.runs.train import load_run_data
 from app.system.signals import Interrupted
 from export import ExportOptions
@@ -98,6 +99,8 @@ def test_a_run_says_the_size_of_its_images(shapes, run):
     status, output, _ = run("train", "--resume", shapes.folder)
     assert status == 0
     assert "data:   120 samples of 3 classes, images of 32x32 pixels, 28 to" in output
+    told = describe_data(shapes.data, (32, 24))
+    assert "3 classes, images of height 32 and width 24 pixels, 28 to" in told
 
 
 @pytest.mark.parametrize("freeze", ["freeze=3", 'freeze="3"'])

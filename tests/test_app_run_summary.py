@@ -41,8 +41,8 @@ def test_classes_are_told_with_their_most_frequent_mistakes():
         ("constant answer", "50.0%", 50, False),
     ]
     assert found.verdict == (
-        "Measured on 200 samples that training has not seen; for new ones like them, from 85.0% "
-        "to 93.8% are to be expected (95% interval). ROC AUC 0.950. It is better than the linear "
+        "Measured on 200 samples that training has not seen; for new ones like them, from 85.1% "
+        "to 93.4% are to be expected (95% interval). ROC AUC 0.950. It is better than the linear "
         "model and the constant answer."
     )
     assert found.mistakes == [

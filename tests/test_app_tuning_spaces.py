@@ -83,6 +83,10 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
             {"hidden": "choice:"},
             "Choices must be distinct and not empty. Received: hidden=choice:.",
         ),
+        (
+            {"width": "choice:8,16"},
+            r"Choices must be separated by \|. Received: width=choice:8,16. Use 'choice:8\|16', in",
+        ),
         ({"hidden": "choice:8|8"}, "Choices must be distinct and not empty. Received: hidden="),
         (
             {"dropout": "choice:0.5|0.50"},

@@ -130,7 +130,7 @@ def expect_prediction(page):
     shares = {name.strip(): float(text[-1].strip("% ")) for name, *text in texts}
     assert sum(shares.values()) == pytest.approx(100, abs=1)
     assert max(shares, key=shares.__getitem__) == label
-    assert page.locator("#badge").inner_text() in ("accepted", "too uncertain")
+    expect(page.locator("#badge")).to_be_hidden()  # the model rejects nothing
     assert page.locator("#size").inner_text().split()[::2] == ["28", "28"]
     return label, shares
 
@@ -541,6 +541,48 @@ def test_only_the_photograph_is_grayed_and_colored_and_not_its_padding(
     plain, expected = page.evaluate(COLORS, [(0.5, 0.5), beside])
     assert padding == expected
     assert plain != middle
+
+
+@pytest.mark.parametrize(
+    ("threshold", "badge", "note"),
+    [(0.9, "accepted", "Accepted from 90.0% (dotted line)."), (0.0, "", ""), (None, "", "")],
+)
+def test_only_a_model_that_may_reject_says_that_it_accepts(
+    threshold, badge, note, bundle, open_page, tmp_path
+):
+    option = {
+        "threshold": threshold, "target_accuracy": 0.9, "chosen_on": "some",
+        "measured_on": "others", "coverage": 0.5, "accuracy": 0.9,
+    }  # fmt: skip
+    write_color_bundle(tmp_path, bundle, reject_option=None if threshold is None else option)
+    client, stop = start(Settings(tmp_path, log_requests=False))
+    try:
+        page = open_page(client)
+        expect(page.locator("#photo")).to_be_visible()
+        hand_over(page, "drop", "body", file_of(np.full((9, 9, 3), (250, 20, 10), np.uint8)))
+        expect(page.locator("#label")).to_have_text("red")
+        expect(page.locator("#badge")).to_have_text(badge)
+        expect(page.locator("#badge")).to_be_visible(visible=bool(badge))
+        expect(page.locator("#note")).to_have_text(note)
+        expect(page.locator(".track.limited")).to_have_count(3 if note else 0)
+        page.wait_for_timeout(800)  # until it is spoken
+        assert ("accepted" in page.locator("#spoken").inner_text()) is bool(badge)
+    finally:
+        stop()
+
+
+def test_the_size_of_an_image_names_height_and_width_unless_they_are_equal(
+    bundle, open_page, tmp_path
+):
+    write_color_bundle(tmp_path, bundle, size=(32, 24))
+    client, stop = start(Settings(tmp_path, log_requests=False))
+    try:
+        page = open_page(client)
+        expect(page.locator("#photo")).to_be_visible()
+        hand_over(page, "drop", "body", photograph())
+        expect(page.locator("#size")).to_have_text("height 32, width 24")
+    finally:
+        stop()
 
 
 def test_labels_are_compared_with_their_threshold(color_client, open_page):

@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs, so that `--help` stays fast."""
 
+import difflib
 import sys
 from typing import Annotated, Any
 
@@ -97,8 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
             fail("Interrupted.", INTERRUPTED)
         sys.exit(code)
     except _CLICK_ERROR as error:
-        message = " ".join(error.format_message().split())
-        fail(message + _received(error) + _setting_hint(error), error.exit_code)
+        message = _unknown_option(error) or " ".join(error.format_message().split())
+        fail(message + _received(error), error.exit_code)
     except HornbillError as error:
         fail(str(error), error.exit_status)
     except ModuleNotFoundError as error:
@@ -129,12 +130,33 @@ def _extra_of(package: str) -> str:
 _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
-def _setting_hint(error: Any) -> str:
-    """Return how `train` and `tune` take an unknown option that may be a setting, or ""."""
-    option = getattr(error, "option_name", "")
-    if not option or error.ctx is None or error.ctx.info_name not in ("train", "tune"):
+def _unknown_option(error: Any) -> str:
+    """Return the message of an unknown option, with the option or setting that is meant, or ""."""
+    if not hasattr(error, "possibilities") or not getattr(error, "option_name", ""):
         return ""
-    return f" A setting is given as --set {option.lstrip('-').replace('-', '_')}=VALUE."
+    message = f"No such option: {error.option_name}."
+    if error.ctx is None:
+        return message
+    names = (name for each in error.ctx.command.params for name in each.opts)
+    options = {name.lstrip("-"): name for name in names if name.startswith("-")}
+    settings = _settings_by_name() if error.ctx.info_name in ("train", "tune") else {}
+    typed = error.option_name.lstrip("-").replace("_", "-")
+    meant = difflib.get_close_matches(typed, {**options, **settings}, n=1, cutoff=0.65)
+    if not meant:
+        return message
+    if option := options.get(meant[0]):
+        return f"{message} Did you mean {option!r}?"
+    return f"{message} A setting is given as --set {settings[meant[0]]}=VALUE."
+
+
+def _settings_by_name() -> dict[str, str]:
+    """Return the keys of all settings by how they would be spelled as an option, without dashes."""
+    from app.config.families import FAMILIES
+    from app.config.settings import describe_settings
+
+    keys = [setting.key for family in FAMILIES for setting in describe_settings(family)]
+    nested = {key.rpartition(".")[2]: key for key in keys}
+    return {name.replace("_", "-"): key for name, key in (nested | {k: k for k in keys}).items()}
 
 
 def _received(error: Exception) -> str:

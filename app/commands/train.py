@@ -357,7 +357,7 @@ def _print_run(run: Any, is_written: bool) -> None:
 
 def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     """Print what a run's `evaluation.json` says, a line each."""
-    from app.reports.class_lines import describe_classes
+    from app.reports.class_lines import describe_classes, describe_values
     from app.reports.run_report import (
         describe_calibration,
         describe_intervals,
@@ -372,6 +372,7 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     lines.append(("constant", describe_scores(baselines.get("constant", {}))))
     is_behind = bool(found.get("shortfalls"))
     told = describe_classes(found.get("classes", ()), is_behind)
+    told += describe_values(found.get("values", {}))  # runs of earlier versions have none
     lines += [("each", line) for line in told]
     if calibration := found.get("calibration"):
         lines.append(("calibration", describe_calibration(calibration)))

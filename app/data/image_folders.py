@@ -67,6 +67,7 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
         notes=note_scenes(found.source, show_ink)
         or note_colors(found.source, list(map(has_color, sample))),
         skipped=tuple(map(as_text, problems)),
+        files=found.names(is_read),
     )
 
 

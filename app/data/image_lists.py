@@ -1,5 +1,6 @@
 """Lists the images of a folder that has a subfolder for each class. It imports nothing heavy."""
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from app.system.hidden_files import is_hidden
 from serving.errors import cannot_read, counted, first_few
 from serving.images import IMAGE_SUFFIXES
 
-from .file_names import check_names
+from .file_names import as_text, check_names
 from .reading_progress import tell
 
 # Names of the subfolders that hold the splits of a source.
@@ -47,6 +48,23 @@ class ImageList:
     task: str
     sizes: tuple[int, int, int]
     target_units: dict[str, str] = field(default_factory=dict)
+
+    def names(self, is_read: np.ndarray) -> list[str]:
+        """Return the names of files for people, without the folder of the source.
+
+        Args:
+            is_read: which of the files, bool `(files,)`.
+        """
+        source = Path(self.source)
+        folder = str(source if source.is_dir() else source.parent)
+        inside = f"{folder}{os.sep}"
+
+        def name_of(path: str) -> str:
+            # A path inside need not be resolved, which is slow for a million files.
+            is_inside = path.startswith(inside)
+            return as_text(path[len(inside) :] if is_inside else os.path.relpath(path, folder))
+
+        return [name_of(str(path)) for path in itertools.compress(self.paths, is_read)]
 
 
 def list_image_folder(folder: Path) -> ImageList:

@@ -4,7 +4,6 @@ Nothing here imports Keras. Training decides from a table how its columns are re
 there are; an evaluation must read cells as the model does, and data may lack a class.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -259,8 +258,6 @@ def _decode(found: ImageList, manifest: Manifest, reading: ReadingConfig) -> Dat
     if problems and (reading.unreadable == "refuse" or not is_read.any()):
         raise unreadable_images(found.source, problems, len(found.paths))
     train, validation, test = np.split(is_read, np.cumsum(found.sizes)[:-1])
-    folder = found.source if Path(found.source).is_dir() else Path(found.source).parent
-    readable = (path for path, is_good in zip(found.paths, is_read, strict=True) if is_good)
     dataset = Dataset(
         source=found.source,
         inputs=images,
@@ -270,7 +267,7 @@ def _decode(found: ImageList, manifest: Manifest, reading: ReadingConfig) -> Dat
         validation_start=int(train.sum()) if len(validation) else None,
         test_start=int(train.sum() + validation.sum()) if len(test) else None,
         skipped=tuple(map(as_text, problems)),
-        files=[as_text(os.path.relpath(path, folder)) for path in readable],
+        files=found.names(is_read),
     )
     return _with_labels(dataset, manifest)
 

@@ -1,6 +1,6 @@
 """Summarizes a data set: samples by class, missing values, duplicates."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +10,9 @@ from .arrays import ComputedArray, chunks
 from .datasets import Dataset, fingerprint
 from .splits import Splits
 
+# Pairs of equal files that are named.
+_SHOWN_PAIRS = 3
+
 
 def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     """Return the content of a run's `data.json`.
@@ -18,9 +21,10 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         A dict with `source`, `sha256`, `kind`, `task`, `labels`, `columns` and `string_columns`;
         `samples`, the size of each split; `counts`, the samples of each class or label by split;
         `missing`, the number of missing values by column; `duplicates`, the number of validation
-        and test samples that are in the training split too, see `_fingerprints`; `skipped`, the
-        files that could not be read; `left_out`, the columns of a table that training leaves out,
-        with the reason;
+        and test samples that are in the training split too, see `_fingerprints`;
+        `duplicate_files`, up to three of them with a file, each with its equal in training;
+        `skipped`, the files that could not be read; `left_out`, the columns of a table that
+        training leaves out, with the reason;
         `units`, the unit of each column whose numbers have one; `notes`, what is not certain about
         how columns are read; `is_decoded_each_epoch`, whether decoded images did not fit on the
         disk; and `is_streamed`, whether training had more samples than those that were kept, among
@@ -42,6 +46,7 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "counts": {name: _counts(dataset, indices) for name, indices in parts.items()},
         "missing": _missing(dataset),
         "duplicates": _duplicates(prints, splits),
+        "duplicate_files": _duplicate_files(dataset, prints, splits),
         "skipped": list(dataset.skipped),
         "left_out": [asdict(column) for column in dataset.left_out],
         "units": dataset.column_units | dataset.target_units,
@@ -97,15 +102,43 @@ def _duplicates(prints: np.ndarray, splits: Splits) -> dict[str, int]:
     }
 
 
+def _duplicate_files(dataset: Dataset, prints: np.ndarray, splits: Splits) -> list[list[str]]:
+    if not dataset.files:
+        return []
+    seen = prints[splits.train]
+    others = np.concatenate([splits.validation, splits.test])
+    twice = others[np.isin(prints[others], seen)][:_SHOWN_PAIRS]
+    equals = (splits.train[np.argmax(seen == prints[index])] for index in twice)
+    return [[dataset.files[a], dataset.files[b]] for a, b in zip(twice, equals, strict=True)]
+
+
+def describe_pairs(pairs: Iterable[Sequence[str]]) -> str:
+    """Return pairs of equal files as text, such as ` (such as a.png and b.png)`; "" of none."""
+    text = "; ".join(" and ".join(pair) for pair in pairs)
+    return f" (such as {text})" if text else ""
+
+
 def _describe_contradictions(dataset: Dataset, prints: np.ndarray) -> list[str]:
-    """Return a line if equal images have different targets, of which some must be wrong."""
+    """Return a line if equal images have different targets, of which some must be wrong.
+
+    It names the first file of each of three images with one that has another target.
+    """
     if dataset.kind != "images":
         return []
     _, targets = np.unique(dataset.targets, axis=0, return_inverse=True)
-    pairs = np.stack([prints, targets.ravel().astype(np.uint64)], axis=1)
-    different, counts = np.unique(np.unique(pairs, axis=0)[:, 0], return_counts=True)
-    found = int(np.isin(prints, different[counts > 1]).sum())
-    return [f"{found:,} images are equal to others with another target."] if found else []
+    targets = targets.ravel().astype(np.uint64)
+    each = np.unique(np.stack([prints, targets], axis=1), axis=0)
+    different, counts = np.unique(each[:, 0], return_counts=True)
+    found = np.flatnonzero(np.isin(prints, different[counts > 1]))
+    if not found.size:
+        return []
+    _, firsts = np.unique(prints[found], return_index=True)
+    pairs = []
+    for first in found[np.sort(firsts)][:_SHOWN_PAIRS] if dataset.files else ():
+        is_other = (prints == prints[first]) & (targets != targets[first])
+        pairs.append((dataset.files[first], dataset.files[int(is_other.argmax())]))
+    named = describe_pairs(pairs)
+    return [f"{len(found):,} images are equal to others with another target{named}."]
 
 
 def _single(parts: Iterable[Any]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from app.errors import ConfigError
 # Bins of equal width, in which confidence is compared with accuracy.
 BINS = 15
 # Draws of a calibrated model, fewer of so many predictions that a few tell as much: a second.
-_DRAWS, _MAX_DRAWN = 50, 20_000_000
+_LEAST_DRAWS, _MOST_DRAWS, _MAX_DRAWN = 20, 1000, 20_000_000
 
 
 def confidence_and_truth(
@@ -73,14 +73,18 @@ def classwise_calibration_error(probabilities: np.ndarray, targets: np.ndarray) 
     return total / probabilities.size
 
 
-def chance_calibration_error(confidences: np.ndarray) -> float:
-    """Return the expected calibration error of a calibrated model with these confidences.
+def chance_calibration_errors(confidences: np.ndarray) -> np.ndarray:
+    """Return calibration errors that a calibrated model with these confidences has by chance.
 
-    It is above 0, since the accuracy of the few predictions in a bin varies by chance: about 0.07
-    for 240 predictions of medium confidence. Only a larger error shows a lack of calibration.
+    They are above 0, since the accuracy of the few predictions in a bin varies by chance: about
+    0.07 for 240 predictions of medium confidence. Only an error that is larger than nearly all of
+    them shows a lack of calibration.
 
     Args:
         confidences: confidence of each prediction, float64 `(predictions,)`.
+
+    Returns:
+        The error of each of 1,000 draws, of fewer for many predictions, float64 `(draws,)`.
     """
     random, bins = np.random.default_rng(0), _bins(confidences)
 
@@ -88,8 +92,8 @@ def chance_calibration_error(confidences: np.ndarray) -> float:
         is_right = random.random(len(confidences)) < confidences
         return float(np.abs(np.bincount(bins, is_right - confidences)).sum())
 
-    draws = int(np.clip(_MAX_DRAWN // len(confidences), 2, _DRAWS))
-    return float(np.mean([drawn_error() for _ in range(draws)])) / len(confidences)
+    draws = int(np.clip(_MAX_DRAWN // len(confidences), _LEAST_DRAWS, _MOST_DRAWS))
+    return np.array([drawn_error() for _ in range(draws)]) / len(confidences)
 
 
 def choose_threshold(probabilities: np.ndarray, targets: np.ndarray, accuracy: float) -> float:

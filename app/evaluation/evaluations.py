@@ -12,7 +12,7 @@ from serving.manifest import Manifest, ScoreInterval
 
 from .calibration import (
     calibration_error,
-    chance_calibration_error,
+    chance_calibration_errors,
     classwise_calibration_error,
     confidence_and_truth,
 )
@@ -140,12 +140,17 @@ def evaluate_predictions(
 
 
 def calibration_of(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return the calibration errors, and what a calibrated model would have by chance."""
+    """Return the calibration errors, and what a calibrated model would have by chance.
+
+    `ece_by_chance` is its mean error, `ece_by_chance_95` what 95% of its errors are at most.
+    """
     confidences, is_right = confidence_and_truth(probabilities, targets)
+    by_chance = chance_calibration_errors(confidences)
     return {
         "ece": calibration_error(probabilities, targets),
         "classwise_ece": classwise_calibration_error(probabilities, targets),
-        "ece_by_chance": chance_calibration_error(confidences),
+        "ece_by_chance": float(by_chance.mean()),
+        "ece_by_chance_95": float(np.quantile(by_chance, 0.95)),
         "mean_confidence": float(confidences.mean()),
         "right": float(is_right.mean()),
     }

@@ -242,6 +242,25 @@ def _f1(right: np.ndarray, total: np.ndarray, are_all: bool) -> Any:
     return _plain(f1.mean(-1) if are_all else f1.sum(-1) / (total > 0).sum(-1))
 
 
+def value_scores(
+    targets: np.ndarray, values: np.ndarray, labels: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return the scores of each value by its label: `mae`, `rmse` and `r2`.
+
+    Their mean over values of several units says little of each. R² is left out for a single sample.
+
+    Args:
+        targets: float `(samples, values)`.
+        values: what is predicted, of the same shape.
+        labels: name of each value.
+    """
+    equal = np.ones(len(targets))
+    return {
+        label: _value_scorer(targets[:, [number]], values[:, [number]])(equal)
+        for number, label in enumerate(labels)
+    }
+
+
 def class_scores(
     targets: np.ndarray,
     predictions: np.ndarray,

@@ -1,9 +1,9 @@
-"""Describes classes as lines for a terminal."""
+"""Describes classes, and values, as lines for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.written_numbers import write_percent, write_score
+from serving.written_numbers import describe_scores, write_percent, write_score
 
 # Of more classes, only those with the worst scores are shown at once.
 SHOWN_CLASSES = 12
@@ -26,6 +26,23 @@ def describe_classes(classes: Sequence[dict[str, Any]], is_behind: bool = False)
     left_out = len(texts) - SHOWN_CLASSES
     more = [f"{left_out} more are in the report"] if left_out > 0 else []
     return texts[:SHOWN_CLASSES] + more
+
+
+def describe_values(values: Mapping[str, dict[str, float]]) -> list[str]:
+    """Return error and R² of each of several values, a line each; of many, of the first ones.
+
+    Args:
+        values: see `app.evaluation.metrics.value_scores`.
+    """
+    if len(values) == 1:
+        return []  # the scores of the run are its own
+    shown = ("mae", "r2")
+    lines = [
+        f'"{label}" {describe_scores({name: scores[name] for name in shown if name in scores})}'
+        for label, scores in list(values.items())[:SHOWN_CLASSES]
+    ]
+    left_out = len(values) - SHOWN_CLASSES
+    return [*lines, f"{left_out} more are in evaluation.json"] if left_out > 0 else lines
 
 
 def write_class_scores(row: dict[str, Any]) -> tuple[str, str, str]:

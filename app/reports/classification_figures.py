@@ -19,7 +19,7 @@ from app.data.datasets import Dataset
 from app.evaluation.calibration import (
     BINS,
     calibration_error,
-    chance_calibration_error,
+    chance_calibration_errors,
     confidence_and_truth,
     reliability,
 )
@@ -115,7 +115,7 @@ def draw_reliability(
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
     figure.legend(loc="outside upper left", frameon=False)  # inside it would hide points
     confidences, _ = confidence_and_truth(probabilities, targets)
-    chance = chance_calibration_error(confidences)
+    chance = chance_calibration_errors(confidences).mean()
     above.set_title(
         f"ECE: expected calibration error.\nA calibrated model would have {chance:.3f} by chance.",
         fontsize=10,

@@ -17,6 +17,8 @@ from .class_lines import SHOWN_CLASSES, describe_classes
 # What the methods of intervals are, for people.
 METHODS = {"wilson": "Wilson", "bootstrap": "bootstrap", "agresti-min": "Agresti and Min"}
 _SHOWN_PAIRS = 3
+# The same error, added up in another order, differs by less.
+_ROUNDING = 1e-9
 
 
 def write_interval(metric: str, found: dict[str, Any]) -> str:
@@ -90,7 +92,9 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
 def describe_calibration(found: dict[str, float]) -> str:
     """Return calibration errors in one line, with what a calibrated model would have."""
     gap = found["mean_confidence"] - found["right"]
-    if found["ece"] <= 2 * found["ece_by_chance"]:
+    # Runs of earlier versions have the mean alone.
+    most = found.get("ece_by_chance_95", 2 * found["ece_by_chance"])
+    if found["ece"] <= most + _ROUNDING:
         verdict = "no sign of more than that"
     elif abs(gap) < found["ece"] / 2:  # the ECE would be the gap if all bins erred to one side
         verdict = "overconfident at some probabilities and underconfident at others"
@@ -102,7 +106,8 @@ def describe_calibration(found: dict[str, float]) -> str:
         )
     return (
         f"ECE {found['ece']:.4f}, class-wise {found['classwise_ece']:.4f}; a calibrated model "
-        f"would have an ECE of {found['ece_by_chance']:.4f} by chance; {verdict}"
+        f"would have an ECE of {found['ece_by_chance']:.4f} by chance, and one of up to "
+        f"{most:.4f} in 95 of 100 cases; {verdict}"
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.evaluation.estimates import proportion_estimate
+from app.evaluation.estimates import wilson_estimate
 from app.evaluation.metrics import plain_score
 from serving.errors import counted
 from serving.written_numbers import (
@@ -136,7 +136,7 @@ def _verdict(
     count = data["samples"]["test"]
     text = f"Measured on {counted(count, 'sample')}{_unseen(data)}"
     if name in _PROPORTIONS:
-        estimate = proportion_estimate(round(scores[name] * count), count)
+        estimate = wilson_estimate(scores[name] * count, count)
         text += (
             f"; for new ones like them, from {write_percent(estimate.low)} to "
             f"{write_percent(estimate.high)} are to be expected (95% interval)"

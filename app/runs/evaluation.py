@@ -22,7 +22,7 @@ from app.evaluation.evaluations import lacking_labels
 from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
-from app.evaluation.metrics import class_scores, make_scorer, plain_score
+from app.evaluation.metrics import class_scores, make_scorer, plain_score, value_scores
 from app.evaluation.mistakes import confused_pairs, error_quantiles
 from app.evaluation.probes import probe_features
 from app.evaluation.thresholds import choose_thresholds, record_thresholds
@@ -96,7 +96,8 @@ def evaluate(
         about them; `unclear_leads`, by how much the model leads over those to which the difference
         may be chance, by `plain_score`; lines of text, `warnings` and `hints`; for classes and
         labels `classes` and `thresholds`; for classes `confusions`; `positive`, the positive one of
-        two classes; for values `error_quantiles`, `errors_by_decile` and `intervals`; for rows
+        two classes; for values `values`, the scores of each, `error_quantiles`,
+        `errors_by_decile` and `intervals`; for rows
         `linear_samples`, how many the linear model was trained on, `importance` and
         `partial_dependence`; for images `probes`. What does not apply is left out.
     """
@@ -187,6 +188,7 @@ def _evaluate_values(
 ) -> dict[str, Any]:
     targets = dataset.targets[splits.test]
     found: dict[str, Any] = {
+        "values": value_scores(targets, test, dataset.labels),
         "error_quantiles": error_quantiles(targets, test, dataset.labels),
         "errors_by_decile": {
             label: errors_by_decile(targets[:, number], test[:, number])

@@ -29,7 +29,7 @@ from app.config.run_files import (
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell
 from app.data.splits import Splits
-from app.data.summary import report_data
+from app.data.summary import describe_pairs, report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.user_code import is_reference
@@ -41,6 +41,7 @@ from models.own import settled
 from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
+from serving.written_numbers import describe_size
 
 ENVIRONMENT, EVALUATION, FIGURES, TRAINING_SIZES = (
     "environment.json",
@@ -179,7 +180,8 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
         sized = fit_to_data(FAMILIES[config.family], config.model, dataset, splits, known)
         data["rows"] = asdict(sized.rows)
     if dataset.kind == "images" and any(data["duplicates"].values()):
-        tell(f"{_duplicates(data)}, which makes scores look better than they are.")
+        named = describe_pairs(data["duplicate_files"])
+        tell(f"{_duplicates(data)}{named}, which makes scores look better than they are.")
     for line in data["notes"][len(dataset.notes) :]:  # the others were told when it was read
         tell(line)
     return Run(folder, config, splits, data, {})
@@ -270,7 +272,7 @@ def describe_data(data: dict[str, Any], image_size: Sequence[int] = ()) -> str:
         targets = targets.removesuffix("s")
     parts = [f"{total:,} samples of {count} {targets}"]
     if image_size:
-        parts.append(f"images of {image_size[0]}x{image_size[-1]} pixels")
+        parts.append(f"images of {describe_size(image_size[0], image_size[-1])} pixels")
     if data["counts"]["train"] and data["task"] == "multiclass":
         counts = sorted(set(data["counts"]["train"].values()))
         each = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))

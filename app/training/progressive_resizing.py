@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from app.data.reading_progress import tell
+from serving.written_numbers import describe_size
 
 # Fraction of the sides of images, but for the last third of the epochs, which has whole images.
 _FRACTION, _PARTS = 2 / 3, 3
@@ -94,9 +95,9 @@ class GrowingImages(keras.callbacks.Callback):
         (height, width), (last_height, last_width) = self.sides[0], self.sides[-1]
         if self._trained < self.first_whole:
             tell(
-                f"Images are reduced to {height}x{width} pixels up to epoch {self.first_whole} of "
-                f"{len(self.sides)} (progressive_resizing), and have {last_height}x{last_width} "
-                "from then on."
+                f"Images are reduced to {describe_size(height, width)} pixels up to epoch "
+                f"{self.first_whole} of {len(self.sides)} (progressive_resizing), and have "
+                f"{describe_size(last_height, last_width)} from then on."
             )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:

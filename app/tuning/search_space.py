@@ -144,8 +144,14 @@ def _parse_field(key: str, text: str, default: Any) -> Field:
     return parse(key, text, values, default)
 
 
-def _choices(key: str, text: str, values: str, default: Any) -> Field:  # noqa: ARG001
+def _choices(key: str, text: str, values: str, default: Any) -> Field:
     names = [name.strip() for name in values.split("|")]
+    if "," in text and "|" not in text and not isinstance(default, tuple):
+        raise TuningError(
+            f"Choices must be separated by |. Received: {key}={text}. "
+            f"Use 'choice:{'|'.join(part.strip() for part in values.split(','))}', in quotes for "
+            "the shell."
+        )
     corners = tuple(_parse_choice(key, name) for name in names if name)
     is_repeated = any(corner in corners[:number] for number, corner in enumerate(corners))
     if len(corners) < len(names) or is_repeated:
