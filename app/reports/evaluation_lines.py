@@ -92,8 +92,7 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
 def describe_calibration(found: dict[str, float]) -> str:
     """Return calibration errors in one line, with what a calibrated model would have."""
     gap = found["mean_confidence"] - found["right"]
-    # Runs of earlier versions have the mean alone.
-    most = found.get("ece_by_chance_95", 2 * found["ece_by_chance"])
+    most = found["ece_by_chance_95"]
     if found["ece"] <= most + _ROUNDING:
         verdict = "no sign of more than that"
     elif abs(gap) < found["ece"] / 2:  # the ECE would be the gap if all bins erred to one side
