@@ -1,6 +1,7 @@
 """Models, data, losses, metrics and callbacks of users go the whole way that families go."""
 
 import csv
+import importlib
 import importlib.util
 import json
 import os
@@ -568,6 +569,25 @@ def test_a_file_with_a_mistake_is_named_with_its_line(tmp_path):
 def image_net(*shape):
     layers = [keras.layers.Flatten(), keras.layers.Dense(2)]
     return lambda: keras.Sequential([keras.Input(shape), *layers])
+
+
+def test_a_task_of_keras_hub_is_a_model_of_ones_own(tmp_path, monkeypatch):
+    package = tmp_path / "keras_hub"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "tasks.py").write_text(
+        "import keras\n\n\nclass Classifier(keras.Sequential):\n"
+        "    def fit(self, x, *args, **kwargs):\n"
+        "        return super().fit(self.prepared(x), *args, **kwargs)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    tasks = importlib.import_module("keras_hub.tasks")
+
+    def build():
+        parts = [keras.Input((4,)), keras.layers.Dense(3, activation="softmax")]
+        return tasks.Classifier(parts)
+
+    assert quick(build, (X, Y), tmp_path / "runs").metrics["test"]
 
 
 class Shaken(keras.layers.Layer):
