@@ -6,9 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 
 def suggest(name: str, choices: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the choice closest to `name`, or an empty string."""
+    close = closest(name, choices)
+    return f" Did you mean {close!r}?" if close else ""
+
+
+def closest(name: str, choices: Iterable[str]) -> str:
+    """Return the choice closest to `name`, or an empty string if none is close."""
     # At difflib's own 0.6, "bayes" would be taken for "cmaes".
-    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.65)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return next(iter(difflib.get_close_matches(name, list(choices), n=1, cutoff=0.65)), "")
 
 
 def fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:

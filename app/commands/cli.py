@@ -1,6 +1,5 @@
 """The command line. Each command imports what it needs, so that `--help` stays fast."""
 
-import difflib
 import sys
 from typing import Annotated, Any
 
@@ -137,16 +136,18 @@ def _unknown_option(error: Any) -> str:
     message = f"No such option: {error.option_name}."
     if error.ctx is None:
         return message
+    from models.checks import closest
+
     names = (name for each in error.ctx.command.params for name in each.opts)
     options = {name.lstrip("-"): name for name in names if name.startswith("-")}
     settings = _settings_by_name() if error.ctx.info_name in ("train", "tune") else {}
     typed = error.option_name.lstrip("-").replace("_", "-")
-    meant = difflib.get_close_matches(typed, {**options, **settings}, n=1, cutoff=0.65)
+    meant = closest(typed, {**options, **settings})
     if not meant:
         return message
-    if option := options.get(meant[0]):
+    if option := options.get(meant):
         return f"{message} Did you mean {option!r}?"
-    return f"{message} A setting is given as --set {settings[meant[0]]}=VALUE."
+    return f"{message} A setting is given as --set {settings[meant]}=VALUE."
 
 
 def _settings_by_name() -> dict[str, str]:

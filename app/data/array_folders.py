@@ -17,10 +17,9 @@ from app.system.user_code import bare_reference
 from serving.errors import cannot_read, cannot_write
 
 from .arrays import NamedArrays, chunks
-from .datasets import Dataset, Stream
+from .datasets import MAX_CLASSES, Dataset, Stream
 from .source_kinds import ARRAY_FACTS
 
-MAX_CLASSES = 1000
 _TARGETS, _WEIGHTS = "targets", "weights"
 # Whole numbers as floats that are no more than these may have been meant as classes.
 _FEW = 100

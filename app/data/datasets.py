@@ -11,6 +11,8 @@ from serving.row_format import RowFormat
 
 from .arrays import Array, array_parts, chunks
 
+# Targets with more different values name samples rather than classes.
+MAX_CLASSES = 1000
 # What takes the place of the texts of a column that are too rare to be categories. No vocabulary
 # has it, so that a model treats them as it treats a text that it has never seen.
 REST = "\0rest"

@@ -11,11 +11,10 @@ import numpy as np
 from app.errors import DataError
 from serving.errors import cannot_read
 
-from .datasets import Dataset
+from .datasets import MAX_CLASSES, Dataset
 from .image_lists import SPLITS
 
 SEMEION_SIDE = 16
-_MAX_CLASSES = 1000
 _CLASS_NAMES = "class_names"
 
 
@@ -154,10 +153,10 @@ def _numbered(
     """
     found, numbers = np.unique(_decoded(source, texts), return_inverse=True)
     classes = tuple(found.tolist())
-    if "" in classes or not 2 <= len(classes) <= _MAX_CLASSES:
+    if "" in classes or not 2 <= len(classes) <= MAX_CLASSES:
         received = "an empty text" if "" in classes else f"{len(classes):,} different texts"
         raise DataError(
-            f"The labels of {source} must be texts of 2 to {_MAX_CLASSES:,} classes. "
+            f"The labels of {source} must be texts of 2 to {MAX_CLASSES:,} classes. "
             f"Received: {received}."
         )
     if not names:
@@ -237,9 +236,9 @@ def image_arrays(
     Raises:
         DataError: a label is out of range, or has no name.
     """
-    if targets.min() < 0 or targets.max() >= _MAX_CLASSES:
+    if targets.min() < 0 or targets.max() >= MAX_CLASSES:
         raise DataError(
-            f"The labels of {source} must be whole numbers from 0 to {_MAX_CLASSES - 1}. "
+            f"The labels of {source} must be whole numbers from 0 to {MAX_CLASSES - 1}. "
             f"Received: {targets.min()} to {targets.max()}."
         )
     if names and targets.max() >= len(names):

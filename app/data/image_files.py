@@ -46,7 +46,8 @@ def choose_shape(paths: Sequence[Path], size: tuple[int, ...] = ()) -> tuple[int
     """
     step = max(1, len(paths) // _SAMPLED)
     headers = [header for header in map(_header, paths[::step]) if header is not None]
-    channels = 3 if _show_color([*paths[::step], *(paths if step > 1 else ())]) else 1
+    others = [path for number, path in enumerate(paths) if number % step]
+    channels = 3 if _show_color([*paths[::step], *others]) else 1
     if not size:
         sides = [max(header.height, header.width) for header in headers]
         size = (_rounded(int(np.median(sides))) if sides else SIDES[0],)

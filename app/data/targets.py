@@ -17,10 +17,9 @@ from serving.unit_text import required_unit, strip_unit
 
 from .column_formats import decide_columns, is_ambiguous, kind_of
 from .column_survey import ColumnSurvey, missing_marks
+from .datasets import MAX_CLASSES
 from .tables import Batch, Table
 
-# A target with more texts names samples rather than classes.
-MAX_CLASSES = 1000
 _VALUES = (
     " To predict numbers: --set head=linear, which the family features and models of your own have."
 )

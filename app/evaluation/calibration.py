@@ -9,7 +9,7 @@ from app.errors import ConfigError
 # Bins of equal width, in which confidence is compared with accuracy.
 BINS = 15
 # Draws of a calibrated model, fewer of so many predictions that a few tell as much: a second.
-_LEAST_DRAWS, _MOST_DRAWS, _MAX_DRAWN = 20, 1000, 20_000_000
+_LEAST_DRAWS, _MAX_DRAWN = 20, 20_000_000
 
 
 def confidence_and_truth(
@@ -73,7 +73,7 @@ def classwise_calibration_error(probabilities: np.ndarray, targets: np.ndarray) 
     return total / probabilities.size
 
 
-def chance_calibration_errors(confidences: np.ndarray) -> np.ndarray:
+def chance_calibration_errors(confidences: np.ndarray, draws: int = 1000) -> np.ndarray:
     """Return calibration errors that a calibrated model with these confidences has by chance.
 
     They are above 0, since the accuracy of the few predictions in a bin varies by chance: about
@@ -82,9 +82,10 @@ def chance_calibration_errors(confidences: np.ndarray) -> np.ndarray:
 
     Args:
         confidences: confidence of each prediction, float64 `(predictions,)`.
+        draws: number of draws; for a mean alone, fewer do.
 
     Returns:
-        The error of each of 1,000 draws, of fewer for many predictions, float64 `(draws,)`.
+        The error of each draw, of fewer for many predictions, float64 `(draws,)`.
     """
     random, bins = np.random.default_rng(0), _bins(confidences)
 
@@ -92,7 +93,7 @@ def chance_calibration_errors(confidences: np.ndarray) -> np.ndarray:
         is_right = random.random(len(confidences)) < confidences
         return float(np.abs(np.bincount(bins, is_right - confidences)).sum())
 
-    draws = int(np.clip(_MAX_DRAWN // len(confidences), _LEAST_DRAWS, _MOST_DRAWS))
+    draws = int(np.clip(_MAX_DRAWN // len(confidences), _LEAST_DRAWS, draws))
     return np.array([drawn_error() for _ in range(draws)]) / len(confidences)
 
 

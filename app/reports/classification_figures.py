@@ -115,7 +115,7 @@ def draw_reliability(
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
     figure.legend(loc="outside upper left", frameon=False)  # inside it would hide points
     confidences, _ = confidence_and_truth(probabilities, targets)
-    chance = chance_calibration_errors(confidences).mean()
+    chance = chance_calibration_errors(confidences, draws=50).mean()
     above.set_title(
         f"ECE: expected calibration error.\nA calibrated model would have {chance:.3f} by chance.",
         fontsize=10,

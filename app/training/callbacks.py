@@ -18,7 +18,7 @@ from app.system.user_code import is_reference, shown_name
 from .progressive_resizing import work_of
 
 # Callbacks of Keras that follow a value of the logs, and those that add one themselves.
-_MONITORING = (
+MONITORING = (
     keras.callbacks.EarlyStopping,
     keras.callbacks.ModelCheckpoint,
     keras.callbacks.ReduceLROnPlateau,
@@ -141,7 +141,7 @@ def check_monitors(callbacks: Sequence[keras.callbacks.Callback], names: Sequenc
         kind = type(callback)
         if not kind.__module__.startswith("keras.") or kind is keras.callbacks.LambdaCallback:
             return
-        if kind in _MONITORING and not _is_in(known, callback):
+        if kind in MONITORING and not _is_in(known, callback):
             raise ConfigError(
                 "A callback must monitor a value of the logs. Received: "
                 f"{kind.__name__}(monitor={callback.monitor!r}). "

@@ -18,7 +18,7 @@ from app.system.signals import defer_signals
 from models.errors import OwnModelError
 from serving.errors import counted
 
-from .callbacks import Clock, NextEpoch, NumericLogs, Seconds, check_monitors
+from .callbacks import MONITORING, Clock, NextEpoch, NumericLogs, Seconds, check_monitors
 from .checkpoint import Checkpoint
 from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
@@ -100,7 +100,8 @@ def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None)
     job.config = replace(job.config, training=training)
     own = [own_callback(name) for name in job.config.training.callbacks]
     check_rate_callbacks(job.config.training.optimizer, [*own, *callbacks])
-    check_monitors([*own, *callbacks], job.log_names() if own or callbacks else ())
+    if any(isinstance(each, MONITORING) for each in (*own, *callbacks)):
+        check_monitors([*own, *callbacks], job.log_names())
     callbacks = [*saver.remember(own), *saver.remember(callbacks, passed=True)]
     with naming_own_code(job.config, callbacks, saver.history, job.stream is not None):
         return _fit_job(job, saver, callbacks)
