@@ -384,6 +384,41 @@ def test_callbacks_that_python_passes_go_on_where_they_were(tmp_path, monkeypatc
     assert best.stat().st_mtime_ns == written
 
 
+class Patience(keras.callbacks.EarlyStopping):
+    """Has no epoch after the first that is an improvement, and keeps something of its own."""
+
+    def __init__(self):
+        super().__init__("val_loss", min_delta=9.0, patience=5)
+        self.best_weights = "nowhere"
+        self.stopped_epoch = {"its": "own"}
+
+
+class Slower(keras.callbacks.ReduceLROnPlateau):
+    def __init__(self):
+        super().__init__("val_loss", factor=0.5, min_delta=9.0, patience=3)
+
+
+@pytest.mark.parametrize("is_passed", [True, False], ids=["passed", "named by the setting"])
+def test_classes_that_inherit_from_callbacks_of_keras_go_on_where_they_were(
+    is_passed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN", 0)
+    settings: dict = {"epochs": 9, "optimizer.schedule": "constant"}
+    if not is_passed:
+        settings["callbacks"] = [Patience, Slower]
+
+    def own():
+        return [Patience(), Slower()] if is_passed else []
+
+    whole = run_with(tmp_path / "whole", *own(), **settings)
+    expected = (whole.folder / "history.csv").read_text()
+    assert len(expected.splitlines()) == 7  # a header, and the 6 epochs of a patience of 5
+    with pytest.raises(Interrupted):
+        run_with(tmp_path / "cut", *own(), Interrupts(), **settings)
+    (cut,) = (tmp_path / "cut").glob("*/*")
+    assert (resume(cut, own()).folder / "history.csv").read_text() == expected
+
+
 def test_a_metric_has_the_name_that_the_user_wrote(tmp_path):
     best = tmp_path / "best.keras"
     watching = [

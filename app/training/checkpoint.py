@@ -35,7 +35,8 @@ _MAY_CHANGE = ("data", "figures", *PACE)
 _LIMITS = ("epochs", "patience")
 # A checkpoint takes longer than an epoch of a tiny model.
 _SECONDS_BETWEEN = 1.0
-# State that Keras' callbacks keep between epochs, and reset when training begins.
+# State that Keras' callbacks keep between epochs, and reset when training begins. Classes that
+# inherit from them keep it in the same attributes.
 _CALLBACK_STATE: dict[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
@@ -98,12 +99,13 @@ class Checkpoint(keras.callbacks.Callback):
         """Return `callbacks`, whose state the checkpoint holds from now on too.
 
         Args:
-            callbacks: the callbacks; of those of Keras, the state is known.
+            callbacks: the callbacks. Of those of Keras, and of classes that inherit from them, the
+                state is known.
             passed: whether Python code passes them, which may pass others when a run is resumed.
                 They are recognized by what they monitor and write.
         """
         for callback in callbacks:
-            if type(callback) in _CALLBACK_STATE:
+            if isinstance(callback, tuple(_CALLBACK_STATE)):
                 name = type(callback).__name__
                 if passed:
                     about = (getattr(callback, key, "") for key in ("monitor", "filepath"))
@@ -241,15 +243,11 @@ class Checkpoint(keras.callbacks.Callback):
         best = {
             _best_of(name): callback.best_weights
             for name, callback in self._others.items()
-            if getattr(callback, "best_weights", None) is not None
+            if _are_weights(getattr(callback, "best_weights", None))
         }
         return {**arrays, "kept": self.kept.weights, "recent": recent, **best}
 
     def _state(self) -> dict[str, Any]:
-        callbacks = {
-            name: {key: vars(callback)[key] for key in _CALLBACK_STATE[type(callback)]}
-            for name, callback in self._others.items()
-        }
         return {
             "settings": self._settings,
             "pace": self._pace,
@@ -260,8 +258,28 @@ class Checkpoint(keras.callbacks.Callback):
             "best": self.kept.best,
             "seconds": asdict(self.seconds),
             "first_whole": self.first_whole,
-            "callbacks": callbacks,
+            "callbacks": {name: _state_of(each) for name, each in self._others.items()},
         }
+
+
+def _state_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """Return the state that a callback has from Keras, by attribute.
+
+    A class of a user's may keep something else in such an attribute, which stays its own affair.
+    """
+    kinds = [kind for kind in _CALLBACK_STATE if isinstance(callback, kind)]
+    keys = itertools.chain.from_iterable(_CALLBACK_STATE[kind] for kind in kinds)
+    attributes = vars(callback)
+    return {key: attributes[key] for key in keys if _is_number(attributes.get(key, ""))}
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is None, a truth value or a number, as Keras' callbacks have."""
+    return value is None or (np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf")
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, np.ndarray) for each in value)
 
 
 def _best_of(callback: str) -> str:
