@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from app.commands.reading_progress import ReadingProgress
 from app.config.reading_config import ReadingConfig
 from app.data.arrays import ComputedArray, DiskArray, rows_at
 from app.data.image_files import choose_shape
 from app.data.reading_progress import observed_reading
+from app.data.shown_progress import ReadingProgress
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.data.summary import report_data

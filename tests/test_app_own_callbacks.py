@@ -3,6 +3,7 @@
 import csv
 import importlib
 import logging
+import re
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.datasets import load_iris
 from test_app_resume import Notes
 
 from app.config import make_config
+from app.data import shown_progress
 from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, OwnCodeError
 from app.runs import resume, train
@@ -161,6 +163,19 @@ def test_without_a_handler_notes_and_steps_are_shown_unless_quiet(
         assert "checking that the model can be exported …\n" in shown.err
     resume(run.folder, settings={"epochs": 2}, quiet=quiet)
     assert bool(capfd.readouterr().err) != quiet
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_python_code_is_shown_how_far_reading_is_unless_quiet(quiet, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(shown_progress, "_PATIENCE_S", 0.0)
+    rows = [f"{number % 7},{number % 5},{'ab'[number % 2]}" for number in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["x,y,kind", *rows]))
+    settings = {"epochs": 1, "target": "kind"}
+    config = make_config("features", settings, data=str(tmp_path / "rows.csv"))
+    train(config, tmp_path, figures=False, quiet=quiet)
+    shown = capfd.readouterr().err
+    assert bool(re.search(r"^reading .* rows, .* rows/s", shown, re.MULTILINE)) != quiet
+    assert bool(shown) != quiet
 
 
 def test_a_handler_is_told_notes_of_quiet_code_too(tmp_path, caplog):

@@ -11,10 +11,10 @@ from rich.console import Console
 from test_app_resume import Notes
 
 from app.bundles.export_run import export_run
-from app.commands.reading_progress import ReadingProgress
 from app.config import make_config
 from app.data.frames import data_on_disk
 from app.data.reading_progress import observed_reading
+from app.data.shown_progress import ReadingProgress
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import ConfigError, DataError

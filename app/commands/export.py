@@ -340,9 +340,8 @@ def _shown_steps(hidden: bool) -> Iterator[None]:
     from rich.console import Console
 
     from app.data.reading_progress import observed_reading
+    from app.data.shown_progress import ReadingProgress
     from export.steps import observed_steps
-
-    from .reading_progress import ReadingProgress
 
     if hidden:
         yield

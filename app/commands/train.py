@@ -304,9 +304,8 @@ def run_training(request: Request, team: Any) -> None:
         from rich.console import Console
 
         from app.data.reading_progress import observed_reading
+        from app.data.shown_progress import ReadingProgress
         from app.runs.train import resume, train
-
-        from .reading_progress import ReadingProgress
 
     quiet = request.quiet or request.as_json
     console = Console(quiet=True, force_terminal=False) if quiet else None

@@ -17,11 +17,11 @@ _LOG_EVERY_S = 10.0
 class ReadingProgress:
     """Shows a bar with images/s or rows/s and the time left; in a log, a line from time to time.
 
-    It is an `app.data.reading_progress.ReadingObserver`. Use it as a context manager.
+    It is a `ReadingObserver`. Use it as a context manager.
 
     Args:
         console: where to write; standard error by default.
-        patience_s: seconds before anything is shown.
+        patience_s: seconds before anything is shown; three by default.
         log_every_s: seconds between lines in a log.
 
     Attributes:
@@ -31,11 +31,12 @@ class ReadingProgress:
     def __init__(
         self,
         console: Console | None = None,
-        patience_s: float = _PATIENCE_S,
+        patience_s: float | None = None,
         log_every_s: float = _LOG_EVERY_S,
     ) -> None:
         self._console = console or Console(stderr=True)
-        self._patience_s, self._log_every_s = patience_s, log_every_s
+        self._patience_s = _PATIENCE_S if patience_s is None else patience_s
+        self._log_every_s = log_every_s
         self._start = self._shown = time.monotonic()
         self._done = 0
         self._bar: Progress | None = None
@@ -50,7 +51,7 @@ class ReadingProgress:
         spent = max(now - self._start, 1e-6)
         is_late = done > 0 and spent >= self._patience_s
         if done == total:
-            self._stop()
+            self.stop()
         elif is_late and self._console.is_terminal:
             self._draw(done, total, done / spent, activity)
         elif is_late and (self._shown == self._start or now - self._shown >= self._log_every_s):
@@ -59,21 +60,22 @@ class ReadingProgress:
             verb, _, noun = activity.rpartition(" ")
             amount = f"{done:,} of {total:,} {noun}" if total else f"{done:,} {noun} so far"
             left = f", {(total - done) / rate:,.0f} s left" if total else ""
-            self._print(f"{verb} {amount}, {rate:,.0f} {noun}/s{left}")
+            self.write(f"{verb} {amount}, {rate:,.0f} {noun}/s{left}")
 
     def begin(self, step: str) -> None:
         """Show that a step begins."""
-        self._stop()
-        self._print(f"{step} …")
+        self.stop()
+        self.write(f"{step} …")
 
     def note(self, line: str) -> None:
         """Show a line, once: trainings on parts of the data repeat what they tell."""
-        self._stop()
+        self.stop()
         if line not in self.notes:
             self.notes.append(line)
-            self._print(f"note: {line}")
+            self.write(f"note: {line}")
 
-    def _print(self, line: str) -> None:
+    def write(self, line: str) -> None:
+        """Write a line."""
         self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
     def _draw(self, done: int, total: int, rate: float, activity: str) -> None:
@@ -92,7 +94,8 @@ class ReadingProgress:
             self._bar.start()
         self._bar.update(self._task, completed=done, total=total or None, rate=rate, amount=amount)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Remove the bar, if there is one."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -103,4 +106,4 @@ class ReadingProgress:
 
     def __exit__(self, *_: object) -> None:
         """Release the terminal."""
-        self._stop()
+        self.stop()
