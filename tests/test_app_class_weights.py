@@ -10,6 +10,7 @@ from scipy.special import expit, logit, softmax
 
 from app.bundles.export_run import export_run
 from app.config import make_config
+from app.config.run_facts import read_evaluation
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.evaluation.calibration import (
@@ -21,7 +22,6 @@ from app.evaluation.scaling import Scaling, expected_bias, fit_scaling
 from app.evaluation.thresholds import weighted_thresholds
 from app.reports.class_lines import describe_classes
 from app.runs import train
-from app.runs.run_folder import read_evaluation
 from app.runs.train import load_run_data
 from export import ExportOptions
 from serving import Predictor

@@ -11,6 +11,7 @@ from conftest import BUNDLES
 
 from app.bundles.export_run import export_run
 from app.config import make_config
+from app.config.run_facts import read_evaluation
 from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits
@@ -21,7 +22,6 @@ from app.reports.classification_figures import draw_confusion_matrix
 from app.reports.plotting import style
 from app.runs import train
 from app.runs.evaluation import Predictions, evaluate
-from app.runs.run_folder import read_evaluation
 from app.runs.train import load_run_data
 from export import ExportOptions
 from serving import Predictor, verify_bundle

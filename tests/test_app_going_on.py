@@ -2,17 +2,20 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from test_app_resume import Notes, StopAt, history, interrupt
 
 from app.config import make_config
+from app.config.run_facts import read_environment
 from app.config.run_files import CHECKPOINT, METRICS, NEW_RESULTS, NEXT_CONFIG
 from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, RunError
 from app.runs import read_run, resume, train
 from app.runs.going_on import read_run_to_train
-from app.runs.run_folder import publish_results, read_environment
+from app.runs.run_folder import publish_results
 from app.system.signals import Interrupted
 from app.training import checkpoint
 from serving.bundle import KERAS_MODEL
@@ -223,3 +226,18 @@ def test_the_command_takes_settings_for_a_run_that_goes_on(short, copy, run):
     status, _, errors = run("train", "--resume", folder, "--seed", 3)
     assert (status, errors.count("\n")) == (2, 1)
     assert "--resume takes all settings from the run. Received: --seed 3." in errors
+
+
+def test_of_a_finished_run_the_command_tells_without_tensorflow(short, copy):
+    folder = copy(short)
+    program = "import sys; from app.entry import main; sys.modules['keras'] = None; main()"
+    command = [sys.executable, "-c", program, "train", "--resume", str(folder)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    line = f"note: {folder} is finished: nothing is left to train. --set epochs=N trains on.\n"
+    assert told.stderr == line
+    names = [each.partition(":")[0] for each in told.stdout.splitlines()]
+    assert {"data", "speed", "test", "linear", "report", "run"} <= set(names)
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    found = json.loads(told.stdout)
+    assert (found["run"], found["metrics"]) == (str(folder), short.metrics)
+    assert not told.stderr

@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from app.config.reading_config import ReadingConfig
+from app.config.run_facts import describe_data
 from app.data.arrays import ComputedArray, DiskArray, rows_at
 from app.data.image_files import choose_shape
 from app.data.reading_progress import observed_reading
@@ -23,7 +24,6 @@ from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.data.summary import report_data
 from app.errors import DataError
-from app.runs.run_folder import describe_data
 
 HEIC = b"\0\0\0\x18ftypheic"
 

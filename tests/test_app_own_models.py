@@ -24,6 +24,7 @@ from app.bundles.export_run import export_run
 from app.config.families import family_named
 from app.config.keras_names import KERAS_LOSSES, KERAS_METRICS
 from app.config.run_config import flat_config, make_config
+from app.config.run_facts import read_evaluation
 from app.data.frames import data_on_disk
 from app.data.reading_progress import observed_reading
 from app.data.shards import Shard
@@ -33,7 +34,6 @@ from app.distributed.team import Team
 from app.errors import ConfigError, DataError, OwnCodeError, TuningError
 from app.evaluation.predictions import predict_samples
 from app.runs import read_run, resume, train
-from app.runs.run_folder import read_evaluation
 from app.system.signals import Interrupted
 from app.training.compilation import Compilation
 from app.training.job import Job

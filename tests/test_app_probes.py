@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from app.config.run_facts import read_evaluation
 from app.evaluation.metrics import class_scores
 from app.evaluation.probes import probe_features, probed_samples
 from app.reports.class_lines import UNDEFINED, write_class_scores
 from app.reports.run_report import describe_probes
-from app.runs.run_folder import read_evaluation
 from serving.written_numbers import write_percent
 
 TRAIN, TEST = slice(200), slice(200, 300)

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from app.config import make_config
+from app.config.run_facts import read_environment
 from app.config.run_files import CHECKPOINT, CONFIG, DATA, NEW_RESULTS
 from app.data.reading_progress import observed_reading
 from app.data.sources import load_dataset
 from app.errors import RunError
 from app.runs import resume, train
-from app.runs.run_folder import check_room, read_environment
+from app.runs.run_folder import check_room
 from app.system.signals import Interrupted, defer_signals, sigterm_as_sigint
 
 # Settings that keep state from one epoch to the next.

@@ -16,6 +16,7 @@ from waiting import wait_until
 
 from app.config.families import FAMILIES
 from app.config.run_config import combine_settings, make_config
+from app.config.run_facts import describe_data, read_environment
 from app.config.training_config import LOSSES, OPTIMIZERS, SCHEDULES, OptimizerConfig
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
@@ -23,7 +24,7 @@ from app.errors import ConfigError, DataError, RunError
 from app.evaluation.metrics import measure
 from app.evaluation.predictions import predict_samples
 from app.runs import resume, train
-from app.runs.run_folder import describe_data, new_run_folder, read_environment, read_run
+from app.runs.run_folder import new_run_folder, read_run
 from app.training.compilation import Compilation
 from app.training.fit import fit
 from app.training.job import Job

@@ -14,6 +14,7 @@ import numpy as np
 from app.config.extractors import bare_settings
 from app.config.families import family_named
 from app.config.run_config import flat_config
+from app.config.run_facts import read_evaluation
 from app.data.arrays import rows_in
 from app.data.datasets import Dataset
 from app.data.sources import bare_source
@@ -37,7 +38,7 @@ from app.evaluation.thresholds import (
 from app.reports.classification_figures import draw_reliability
 from app.reports.plotting import style
 from app.reports.run_figures import DECISION_FIGURES, draw_predictions
-from app.runs.run_folder import Run, read_evaluation, read_run
+from app.runs.run_folder import Run, read_run
 from app.runs.train import load_run_data
 from app.system.keras_defaults import keras_defaults
 from app.system.notes import log_note

@@ -229,7 +229,11 @@ def train(
         quiet=quiet,
     )
     cluster = make_cluster(processes, coordinator, process_id)
-    announce(_checked(request), quiet or as_json)
+    what = _checked(request)
+    if not what:
+        _print_finished(request)
+        return
+    announce(what, quiet or as_json)
     try:
         if cluster is not None:
             launch(cluster, asdict(request), PROGRAM)
@@ -245,14 +249,16 @@ def train(
 def _checked(request: Request) -> str:
     """Return what a request trains on what, after checking all that takes no TensorFlow to check.
 
+    Empty if there is nothing to train: the run is finished, and no setting changes.
+
     Raises:
         AppError: a setting is wrong, or data, a column or a run does not exist.
     """
     if request.resume is not None:
         from app.training.checkpoint_state import config_that_goes_on
 
-        config_that_goes_on(Path(request.resume), changed_settings(request))
-        return f"resuming {request.resume}"
+        config = config_that_goes_on(Path(request.resume), changed_settings(request))
+        return "" if config is None else f"resuming {request.resume}"
     config = requested_config(request)
     check_data(config)
     return f"training {describe_config(config)}"
@@ -315,40 +321,82 @@ def run_training(request: Request, team: Any) -> None:
         else:
             config = requested_config(request)
             run = train(config, request.output, (), team, request.figures, quiet=quiet)
+    results = _Results(run.folder, run.config, run.data, run.metrics, team.is_writer)
+    _print_results(results, request, progress.notes)
+
+
+def _print_finished(request: Request) -> None:
+    """Print the results of a run that is finished, without the import of TensorFlow.
+
+    Raises:
+        AppError: the folder is damaged.
+    """
+    from app.config.run_config import combine_settings
+    from app.config.run_facts import read_facts
+    from app.config.run_files import CONFIG
+
+    folder = Path(request.resume or "")
+    results = _Results(folder, combine_settings(None, folder / CONFIG), *read_facts(folder))
+    if not (request.quiet or request.as_json):
+        line = f"note: {folder} is finished: nothing is left to train. --set epochs=N trains on."
+        typer.echo(printable(line), err=True)
+    _print_results(results, request, [])
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What is printed of a run.
+
+    Attributes:
+        folder: folder of the run.
+        config: its configuration.
+        data: see `app.runs.run_folder.Run`.
+        metrics: scores by split, then by metric.
+        is_here: whether the folder is on this machine, as that of another process need not be.
+    """
+
+    folder: Path
+    config: Any
+    data: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+    is_here: bool = True
+
+
+def _print_results(run: _Results, request: Request, notes: list[str]) -> None:
     if request.as_json:
-        _print_run_as_json(run, team.is_writer, progress.notes)
+        _print_run_as_json(run, notes)
     elif not request.quiet:
-        _print_run(run, team.is_writer)
+        _print_run(run)
 
 
-def _print_run_as_json(run: Any, is_written: bool, notes: list[str]) -> None:
-    from app.runs.run_folder import read_evaluation
+def _print_run_as_json(run: _Results, notes: list[str]) -> None:
+    from app.config.run_facts import read_evaluation
 
-    found = read_evaluation(run.folder) if is_written else {}
+    found = read_evaluation(run.folder) if run.is_here else {}
     told = {key: found[key] for key in ("baselines", "warnings", "hints") if key in found}
     print_json({"run": str(run.folder), "metrics": run.metrics, **told, "notes": notes})
 
 
-def _print_run(run: Any, is_written: bool) -> None:
-    """Print the results of a run, with details from its folder if this process wrote it."""
+def _print_run(run: _Results) -> None:
+    """Print the results of a run, with details from its folder if that is here."""
+    from app.config.run_facts import describe_data, read_environment, read_evaluation
     from app.data.datasets import LeftOut
     from app.reports.run_report import describe_speed
-    from app.runs.run_folder import describe_data, read_environment, read_evaluation
     from serving.written_numbers import describe_scores
 
     typer.echo(f"data:   {printable(describe_data(run.data, run.config.reading.image_size))}")
     for column in run.data.get("left_out", ()):  # runs of earlier versions do not say
         typer.echo(printable(str(LeftOut(**column))))
-    if is_written:
+    if run.is_here:
         environment = read_environment(run.folder)
         place = f"{environment['precision']} on {environment['device']}"
         typer.echo(f"speed:  {describe_speed(environment, run.config, run.data['kind'])}, {place}")
     typer.echo(f"test:   {describe_scores(run.metrics['test'])}")
-    if is_written:
+    if run.is_here:
         _print_evaluation(read_evaluation(run.folder), run.data["labels"])
         typer.echo(f"report: {run.folder / 'report.html'}")
         typer.echo(f"run:    {run.folder}")
-        if not run.not_exportable:
+        if not run.data.get("not_exportable"):  # runs of earlier versions do not say
             suggest(f"hornbill export {quote(str(run.folder))}")
     else:
         typer.echo(f"run:    {run.folder}, on the machine of process 0")

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from app.config.run_config import config_toml
+from app.config.run_facts import ENVIRONMENT, EVALUATION
 from app.config.run_files import CONFIG, DATA, HISTORY, METRICS, NEW_RESULTS
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell_step
@@ -34,15 +35,7 @@ from serving.bundle import KERAS_MODEL
 from serving.environment import package_versions
 
 from .evaluation import Predictions, evaluate, try_thresholds
-from .run_folder import (
-    ENVIRONMENT,
-    EVALUATION,
-    FIGURES,
-    TRAINING_SIZES,
-    Run,
-    publish_results,
-    unwritable,
-)
+from .run_folder import FIGURES, TRAINING_SIZES, Run, publish_results, unwritable
 
 Metrics = dict[str, dict[str, float]]
 

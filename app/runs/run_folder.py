@@ -1,10 +1,8 @@
 """A run's folder: its files, and how a run is begun and read back."""
 
 import hashlib
-import json
 import shutil
 import zlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 
 from app.config.families import FAMILIES
 from app.config.run_config import RunConfig, combine_settings, config_toml, flat_config
+from app.config.run_facts import describe_duplicates, read_facts
 from app.config.run_files import (
     CONFIG,
     DATA,
@@ -39,16 +38,9 @@ from app.training.own_objects import write_objects
 from models.config import OwnModelConfig
 from models.own import settled
 from serving.bundle import KERAS_MODEL
-from serving.errors import cannot_read, cannot_write, counted, one_line
-from serving.manifest import TASKS
-from serving.written_numbers import describe_size
+from serving.errors import cannot_read, cannot_write, one_line
 
-ENVIRONMENT, EVALUATION, FIGURES, TRAINING_SIZES = (
-    "environment.json",
-    "evaluation.json",
-    "figures",
-    "training_sizes.json",
-)
+FIGURES, TRAINING_SIZES = "figures", "training_sizes.json"
 # Space that a run needs besides its weights: figures, logs and tables.
 _SPARE_BYTES = 20_000_000
 
@@ -181,7 +173,7 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
         data["rows"] = asdict(sized.rows)
     if dataset.kind == "images" and any(data["duplicates"].values()):
         named = describe_pairs(data["duplicate_files"])
-        tell(f"{_duplicates(data)}{named}, which makes scores look better than they are.")
+        tell(f"{describe_duplicates(data)}{named}, which makes scores look better than they are.")
     for line in data["notes"][len(dataset.notes) :]:  # the others were told when it was read
         tell(line)
     return Run(folder, config, splits, data, {})
@@ -258,55 +250,6 @@ def _remove(path: Path, is_file_kept: bool = False) -> None:
         path.unlink(missing_ok=True)
 
 
-def describe_data(data: dict[str, Any], image_size: Sequence[int] = ()) -> str:
-    """Return a one-line summary of a run's data, such as `1,797 samples of 10 classes, …`.
-
-    Args:
-        data: see `Run`.
-        image_size: side, or height and width, at which its images were read; empty tells none.
-    """
-    total = sum(data["samples"].values())
-    count = len(data["labels"])
-    targets = TASKS[data["task"]]
-    if count == 1:
-        targets = targets.removesuffix("s")
-    parts = [f"{total:,} samples of {count} {targets}"]
-    if image_size:
-        parts.append(f"images of {describe_size(image_size[0], image_size[-1])} pixels")
-    if data["counts"]["train"] and data["task"] == "multiclass":
-        counts = sorted(set(data["counts"]["train"].values()))
-        each = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
-        parts.append(f"{each} of each in training")
-    if data["missing"]:
-        parts.append(f"{counted(sum(data['missing'].values()), 'value')} missing")
-    if any(data["duplicates"].values()):
-        parts.append(_duplicates(data))
-    if data["skipped"]:
-        parts.append(f"{counted(len(data['skipped']), 'unreadable file')} skipped")
-    if data.get("is_decoded_each_epoch"):  # runs of earlier versions do not say
-        parts.append("decoded in each epoch")
-    return ", ".join(parts)
-
-
-def _duplicates(data: dict[str, Any]) -> str:
-    count = sum(data["duplicates"].values())
-    verb = "is" if count == 1 else "are"
-    return f"{counted(count, 'sample')} of validation or test {verb} also in training"
-
-
-def read_environment(folder: Path) -> dict[str, Any]:
-    """Return the `environment.json` of a finished run."""
-    environment: dict[str, Any] = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
-    return environment
-
-
-def read_evaluation(folder: Path) -> dict[str, Any]:
-    """Return the `evaluation.json` of a finished run; empty if an earlier version wrote none."""
-    path = folder / EVALUATION
-    evaluation: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return evaluation
-
-
 def unwritable(folder: Path, error: OSError) -> RunError:
     """Return the error for a run's folder that cannot be written."""
     return RunError(cannot_write(folder, error))
@@ -334,22 +277,8 @@ def read_begun_run(folder: Path) -> Run:
     try:
         with (folder / SPLITS).open("rb") as file, np.load(file) as arrays:
             splits = Splits(**arrays)
-        data = json.loads((folder / DATA).read_text("utf-8"))
-        is_finished = (folder / METRICS).is_file() and (folder / KERAS_MODEL).is_file()
-        metrics = json.loads((folder / METRICS).read_text("utf-8")) if is_finished else {}
-        is_complete = {"source", "sha256", "samples"} <= data.keys()
-        is_complete &= not is_finished or "test" in metrics
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
         raise RunError(cannot_read(folder, error, "a run")) from None
-    if not is_complete:
-        raise RunError(
-            f"The run folder is damaged. Received: {folder}, whose {METRICS} or {DATA} is "
-            "incomplete. Train a new run with hornbill train."
-        )
-    if "task" not in data:
-        raise RunError(
-            f"The run was made by an earlier version of Hornbill. Received: {folder}. "
-            "Train it again with this version."
-        )
+    data, metrics = read_facts(folder)
     config = with_untrained(combine_settings(None, folder / CONFIG), folder)
     return Run(folder, config, splits, data, metrics)
