@@ -1,6 +1,7 @@
 """Training on images: what is chosen from the data, backbones, and the road to predictions."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.bundles.export_run import export_run
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import combine_settings, config_toml, parse_settings
+from app.config.run_facts import describe_data
 from app.config.training_config import FeatureTrainingConfig
 from app.data import image_files
 from app.data.datasets import Dataset
@@ -24,7 +26,6 @@ from app.data.image_lists import list_image_folder
 from app.errors import ConfigError, RunError
 from app.reports.augmented_images import draw_augmented
 from app.runs import read_run, resume, train
-from app.runs.run_folder import describe_data
 from app.runs.train import load_run_data
 from app.system.signals import Interrupted
 from export import ExportOptions
@@ -308,6 +309,36 @@ def test_a_file_that_vanishes_while_images_are_decoded_in_each_epoch_is_named(
     (tmp_path / "x").rename(photos)
     (folder,) = (tmp_path / "runs" / "features").iterdir()
     assert resume(folder).metrics["test"]
+
+
+def test_a_file_that_vanishes_before_the_evaluation_is_named(data, tmp_path, monkeypatch):
+    photos = Path(shutil.copytree(data, tmp_path / "photos"))
+    monkeypatch.setattr(image_files, "_MAX_FRACTION", 0)  # as if the disk was full
+    moved = keras.callbacks.LambdaCallback(on_train_end=lambda *_: photos.rename(tmp_path / "x"))
+    settings = {"backbone": "mlp", "hidden": [8], "epochs": 1}
+    config = make_config("features", settings, data=photos)
+    message = r"Received: .*photos.*png does not exist. Put it back, and resume the run."
+    with pytest.raises(RunError, match=message):
+        train(config, tmp_path / "runs", [moved], figures=False)
+
+
+def test_a_file_that_is_gone_or_new_when_a_run_reads_its_images_again_is_named(data, tmp_path):
+    photos = Path(shutil.copytree(data, tmp_path / "photos"))
+    settings = {"backbone": "mlp", "hidden": [8], "epochs": 1}
+    run = train(make_config("features", settings, data=photos), tmp_path / "runs", figures=False)
+    lost = sorted(photos.rglob("*.png"))[3]
+    lost.rename(lost.with_name("other.png"))
+    name, other = (lost.parent.relative_to(photos) / each for each in (lost.name, "other.png"))
+    told = f"Received: {photos} without {name} and with {other} besides. Put back what is gone"
+    with pytest.raises(RunError, match=re.escape(told)) as caught:
+        resume(run.folder, settings={"epochs": 2})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RunError, match=re.escape(told)):
+        export_run(run.folder, tmp_path / "dist")
+    lost.with_name("other.png").unlink()
+    told = f"{photos} without {name}. Put back what is gone, or train a new run."
+    with pytest.raises(RunError, match=re.escape(told)):
+        export_run(run.folder, tmp_path / "dist")
 
 
 def test_a_file_that_vanishes_before_the_end_of_the_first_epoch_leaves_nothing_to_resume(

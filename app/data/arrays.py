@@ -102,14 +102,7 @@ class ComputedArray:
         sample_shape: shape of a row.
         dtype: type of the elements.
         fingerprints: a hash of each row, uint64 `(rows,)`.
-
-    Attributes:
-        problem: why a row could not be computed, such as a file that is gone; None if all could.
-            A pipeline of TensorFlow, which reads rows in its own threads, tells only that one
-            could not.
     """
-
-    problem: InputError | None = None
 
     def __init__(
         self,
@@ -124,6 +117,16 @@ class ComputedArray:
         self.fingerprints = fingerprints
         self._sources = sources
         self._compute = compute
+        self._problems: list[InputError] = []
+
+    @property
+    def problem(self) -> InputError | None:
+        """Why a row could not be computed, such as a file that is gone; None if all could.
+
+        A part of an array, see `at`, shares it with the whole. A pipeline of TensorFlow, which
+        reads rows in its own threads, tells only that one could not.
+        """
+        return next(iter(self._problems), None)
 
     @property
     def ndim(self) -> int:
@@ -148,16 +151,18 @@ class ComputedArray:
                 for number, row in enumerate(pool.map(self._compute, chosen)):
                     rows[number] = row
         except InputError as error:
-            self.problem = self.problem or error
+            self._problems.append(error)
             raise
         return rows
 
     def at(self, indices: np.ndarray) -> "ComputedArray":
         """Return an array of the rows at `indices`, which are not computed yet."""
         sources = [self._sources[number] for number in indices]
-        return ComputedArray(
+        part = ComputedArray(
             sources, self._compute, self.shape[1:], self.dtype, self.fingerprints[indices]
         )
+        part._problems = self._problems
+        return part
 
 
 def _checked(index: Any, count: int) -> np.ndarray:

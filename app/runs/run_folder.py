@@ -1,8 +1,10 @@
 """A run's folder: its files, and how a run is begun and read back."""
 
 import hashlib
+import json
 import shutil
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,9 +40,9 @@ from app.training.own_objects import write_objects
 from models.config import OwnModelConfig
 from models.own import settled
 from serving.bundle import KERAS_MODEL
-from serving.errors import cannot_read, cannot_write, one_line
+from serving.errors import cannot_read, cannot_write, first_few, one_line
 
-FIGURES, TRAINING_SIZES = "figures", "training_sizes.json"
+FIGURES, TRAINING_SIZES, FILES = "figures", "training_sizes.json", "files.json"
 # Space that a run needs besides its weights: figures, logs and tables.
 _SPARE_BYTES = 20_000_000
 
@@ -80,14 +82,34 @@ class Run:
         """Require that `dataset` is the data that the run began with.
 
         Raises:
-            RunError: the data has changed since.
+            RunError: the data has changed since; image files that are gone or new are named.
         """
         if dataset.sha256() != self.data["sha256"]:
+            self._check_files(dataset)
             raise RunError(
                 f"{self.config.data} no longer holds the data that {self.folder} was trained on. "
                 f"Received: SHA-256 {dataset.sha256()[:12]}… instead of "
                 f"{self.data['sha256'][:12]}…. Restore the file, or train a new run."
             )
+
+    def _check_files(self, dataset: Dataset) -> None:
+        """Require the image files that the run began with, by their names."""
+        began = _read_files(self.folder)
+        if not began or not dataset.files:
+            return
+        gone = sorted(began - {*dataset.files})
+        new = sorted({*dataset.files} - began)
+        if not gone and not new:
+            return
+        told = [f"without {first_few(gone)}"] if gone else []
+        told += [f"with {first_few(new)} besides"] if new else []
+        fixes = ["put back what is gone"] if gone else []
+        fixes += ["take away what is new"] if new else []
+        fix = " and ".join(fixes)
+        raise RunError(
+            f"The image files must be those that {self.folder} was trained on. Received: "
+            f"{self.config.data} {' and '.join(told)}. {fix.capitalize()}, or train a new run."
+        )
 
     def check_backbone(self) -> None:
         """Require the files of the backbone that the run began with.
@@ -194,8 +216,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def begin_run(run: Run) -> None:
+def begin_run(run: Run, files: Sequence[str] = ()) -> None:
     """Write what is known before training, so that an interrupted run can be resumed.
+
+    Args:
+        run: the run.
+        files: file of each sample; empty if samples have none.
 
     Raises:
         RunError: the folder cannot be written.
@@ -204,10 +230,20 @@ def begin_run(run: Run) -> None:
     try:
         np.savez_compressed(folder / SPLITS, **vars(run.splits))
         write_json(folder / DATA, run.data)
+        if files:
+            write_json(folder / FILES, list(files))
         write_objects(run.config.training, folder)
         atomic_write(folder / CONFIG, config_toml(run.config))
     except OSError as error:
         raise unwritable(folder, error) from None
+
+
+def _read_files(folder: Path) -> set[str]:
+    """Return the files that a run began with; empty if it has none, or does not say."""
+    try:
+        return {*map(str, json.loads((folder / FILES).read_text("utf-8")))}
+    except (OSError, ValueError, TypeError):  # runs of earlier versions do not say
+        return set()
 
 
 def publish_results(folder: Path) -> None:

@@ -44,7 +44,7 @@ from app.training.job import Job
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken, rows_beside
 from app.training.objects_of_script import how_to_resume, tell_of_script
-from app.training.own_errors import is_ours
+from app.training.own_errors import is_ours, naming_lost_files
 from app.training.own_losses import check_callbacks, own_callback
 from app.training.own_models import (
     Builder,
@@ -243,7 +243,7 @@ def _train(
         passed = [type(each).__name__ for each in callbacks if not is_ours(each)]
         facts = {"callbacks": passed, "not_exportable": not_exportable}
         run = replace(run, data={**run.data, **facts})
-        begin_run(run)
+        begin_run(run, dataset.files)
         team.from_writer(str(folder))
         return _fit_and_finish(run, dataset, callbacks, team, ready)
 
@@ -468,15 +468,15 @@ def _fit_and_finish(
     if team.is_writer:
         log = EpochLog(str(run.folder / "tensorboard"), write_graph=False)
         callbacks = [*callbacks, log, HistoryFile(run.folder / HISTORY)]
-    with translate_out_of_memory():
+    with translate_out_of_memory(), naming_lost_files(dataset.inputs, checkpoint.exists):
         job = Job(run.config, dataset, run.splits, team, model)
         fitted = fit_job(job, callbacks, checkpoint)
         # The precision was chosen once; the models that follow use it without measuring again.
         training = replace(run.config.training, precision=fitted.compilation.precision)
         run = replace(run, config=replace(run.config, training=training))
         sizes = scores_by_size(run.config, dataset, run.splits, team)
-    if team.is_writer:
-        run = finish_run(run, dataset, fitted, sizes)
+        if team.is_writer:
+            run = finish_run(run, dataset, fitted, sizes)
     return replace(run, metrics=team.from_writer(run.metrics))
 
 

@@ -182,7 +182,7 @@ def _run_epochs(
     if others:
         every.insert(every.index(saver), FollowStop(shown))
         every.insert(0, keras.callbacks.LambdaCallback(on_train_end=lambda _: saver.note_end()))
-    with naming_lost_files(job.arrays[0], saver.history), shown_to(others, shown, trained):
+    with naming_lost_files(job.arrays[0], lambda: saver.history), shown_to(others, shown, trained):
         trained.fit(
             pipeline.batches,
             validation_data=job.validation_batches(),

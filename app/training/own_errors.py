@@ -3,7 +3,7 @@
 import contextlib
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -82,22 +82,24 @@ def naming_own_code(
 
 
 @contextlib.contextmanager
-def naming_lost_files(inputs: Array, history: Sequence[Any]) -> Iterator[None]:
-    """Name the file that could not be decoded again, of which TensorFlow says nothing.
+def naming_lost_files(inputs: Array, can_resume: Callable[[], object]) -> Iterator[None]:
+    """Name a file that is gone when its image is decoded again, of which TensorFlow says nothing.
 
     Args:
         inputs: the inputs.
-        history: rows of the epochs that have ended, as they are when an error is raised.
+        can_resume: tells, after an error, whether there is anything to resume.
 
     Raises:
         RunError: a row of `inputs` could not be computed.
     """
     try:
         yield
+    except RunError:
+        raise
     except Exception:
         problems = [getattr(array, "problem", None) for array in array_parts(inputs)]
         if problem := next(filter(None, problems), None):
-            then = "resume the run" if history else "train again"
+            then = "resume the run" if can_resume() else "train again"
             raise RunError(
                 "Images that are decoded in each epoch must stay as they are. "
                 f"Received: {problem} Put it back, and {then}."
