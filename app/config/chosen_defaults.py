@@ -87,6 +87,8 @@ def choose_defaults(
         defaults = image_defaults(config, samples, shape, labels)
     else:
         defaults = row_defaults(config, samples, shape[0], labels)
+    if config.training.optimizer.is_own:  # which has its own settings
+        defaults = {k: v for k, v in defaults.items() if not k.startswith("optimizer.")}
     settings = flat_config(config)
     # A configuration that repeats what the data decides, such as that of a run, changes nothing.
     overridden = {

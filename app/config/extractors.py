@@ -74,6 +74,8 @@ def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "loss" in settings:
         bare["loss"] = bare_reference(settings["loss"])
         bare |= {key: [*map(bare_reference, settings[key])] for key in ("metrics", "callbacks")}
+    if is_reference(settings.get("optimizer.name")):
+        bare["optimizer.name"] = bare_reference(settings["optimizer.name"])
     return {**settings, **bare}
 
 

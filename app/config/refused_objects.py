@@ -6,7 +6,7 @@ from typing import Any
 from app.errors import ConfigError
 from serving.errors import either
 
-from .training_config import OPTIMIZERS, SCHEDULES
+from .training_config import SCHEDULES
 
 # What files and the command line give, whose errors are those of other settings.
 _PLAIN = (str, bool, int, float, list, tuple)
@@ -14,24 +14,14 @@ _OF_RATE = ("optimizer.learning_rate", "optimizer.schedule")
 
 
 def refuse_objects(settings: Mapping[str, Any]) -> None:
-    """Require an optimizer and a schedule that are chosen by name.
+    """Require a schedule that is chosen by name.
 
     Args:
         settings: values by flat key.
 
     Raises:
-        ConfigError: one is an object or a class, such as `keras.optimizers.Adam()`.
+        ConfigError: one is an object or a class, such as `ExponentialDecay`.
     """
-    for key in ("optimizer", "optimizer.name"):
-        value = settings.get(key)
-        if value is not None and not isinstance(value, _PLAIN):
-            name = _class_name(value)
-            same = name.lower() if name.lower() in OPTIMIZERS else ""
-            hint = f"Set optimizer.name={same}." if same else f"Choose {either(OPTIMIZERS)}."
-            raise ConfigError(
-                "Optimizers are chosen by name, optimizer.name, with settings such as "
-                f"optimizer.learning_rate. Received: {key}={name}. {hint}"
-            )
     for key in _OF_RATE:
         if _is_schedule(settings.get(key)):
             raise ConfigError(
@@ -40,6 +30,11 @@ def refuse_objects(settings: Mapping[str, Any]) -> None:
                 "the callback keras.callbacks.LearningRateScheduler with "
                 "optimizer.schedule=constant."
             )
+
+
+def is_object_of_keras(value: Any) -> bool:
+    """Return whether a value is an object, a class or a function, as Python code passes them."""
+    return value is not None and not isinstance(value, (*_PLAIN, Mapping))
 
 
 def _is_schedule(value: Any) -> bool:

@@ -22,7 +22,7 @@ from serving.frames import is_table
 from .conversion import converted, text_fields
 from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_model
 from .reading_config import ReadingConfig
-from .refused_objects import refuse_objects
+from .refused_objects import is_object_of_keras, refuse_objects
 from .renamed_keys import refuse_renamed
 from .training_config import OWN_CODE, WITHOUT_DECAY, TrainingConfig
 
@@ -92,8 +92,8 @@ def make_config(
             `.keras` file to go on from.
         settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`, or nested as in
             `config.toml`. Text is converted to the type of the setting. The values of
-            `loss`, `metrics` and `callbacks` may be functions, classes and objects. With
-            `start_from`, a run or a bundle, the settings of its model are the defaults.
+            `loss`, `metrics`, `callbacks` and `optimizer` may be functions, classes and objects.
+            With `start_from`, a run or a bundle, the settings of its model are the defaults.
         data: name or path of the data source; a DataFrame of pandas or polars or a table of
             pyarrow; arrays or pipelines, see `app.data.own_data.write_own_data`; or None for the
             family's default source.
@@ -104,6 +104,8 @@ def make_config(
     """
     given = flatten(settings or {})
     refuse_renamed(given)
+    if is_object_of_keras(given.get("optimizer")):
+        given["optimizer.name"] = given.pop("optimizer")
     figures = given.pop("figures", True)
     start_from = given.pop("start_from", "") or ""
     if start_from:
@@ -129,8 +131,11 @@ def make_config(
         given=frozenset(given),
     )
     has_none = given.get("optimizer.name") in WITHOUT_DECAY
-    decay = {"optimizer.weight_decay": 0.0} if has_none else {}
-    return change_config(config, {**decay, **given})
+    changed: dict[str, Any] = {"optimizer.weight_decay": 0.0} if has_none else {}
+    config = change_config(config, {**changed, **given})
+    if config.training.optimizer.is_own and "optimizer.schedule" not in given:
+        return change_config(config, {"optimizer.schedule": "constant"})  # its own, if any
+    return config
 
 
 def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from app.system.user_code import is_reference
 from models import AugmentationConfig, ImageAugmentationConfig
 from models.checks import check_at_least
 from models.config.limits import (
@@ -20,7 +21,7 @@ from .keras_names import LOSSES, check_loss, check_metrics, check_references
 from .threshold_rules import THRESHOLDS, parse_rule
 
 # Settings that name code of users.
-OWN_CODE = ("loss", "metrics", "callbacks")
+OWN_CODE = ("loss", "metrics", "callbacks", "optimizer.name")
 # Values of `loss` and `metrics` for people.
 _OF_LOSS = f"{', '.join(LOSSES)}, another loss of Keras, or file.py:name"
 _OF_METRICS = "metrics of Keras, or file.py:name"
@@ -51,14 +52,29 @@ CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
+@dataclass(frozen=True)
+class _OptimizerName(OneOf):
+    """One of several names, or a reference to an optimizer of the user's own."""
+
+    def check(self, name: str, value: str) -> None:
+        """Raise `ValueError` with a suggestion unless `value` is either."""
+        if not is_reference(value):
+            super().check(name, value)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, or file.py:name"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """Settings of the optimizer and its learning-rate schedule.
 
     Attributes:
-        name: optimizer, one of `OPTIMIZERS`. `gradient_descent` takes one step for each pass over
-            the whole training split; `momentum` and `nesterov` are SGD with `momentum`; `muon`
-            makes the steps of kernels orthogonal, see `app.training.muon`.
+        name: optimizer, one of `OPTIMIZERS`, or one of your own by a reference, which has its own
+            settings and learning rate: those of this class then do nothing. `gradient_descent`
+            takes one step for each pass over the whole training split; `momentum` and `nesterov`
+            are SGD with `momentum`; `muon` makes the steps of kernels orthogonal, see
+            `app.training.muon`.
         learning_rate: peak learning rate.
         momentum: fraction of the last step that is added to the next one (`momentum`, `nesterov`
             and `muon` only).
@@ -84,7 +100,7 @@ class OptimizerConfig:
         ValueError: a value is unknown or out of range.
     """
 
-    name: Annotated[str, OneOf(OPTIMIZERS)] = "adam"
+    name: Annotated[str, _OptimizerName(OPTIMIZERS)] = "adam"
     learning_rate: Annotated[float, Above(0)] = 3e-3
     momentum: Annotated[float, Fraction()] = 0.9
     beta_2: Annotated[float, Fraction()] = 0.999
@@ -99,6 +115,11 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         check_limits(self, "optimizer.")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the optimizer is one of the user's own."""
+        return is_reference(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

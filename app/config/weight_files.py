@@ -32,6 +32,7 @@ def check_code_files(config: RunConfig) -> None:
     training = config.training
     named: dict[str, Sequence[str]] = {"data": (config.data,), "loss": (training.loss,)}
     named |= {"metrics": training.metrics, "callbacks": training.callbacks}
+    named["optimizer.name"] = (training.optimizer.name,)
     for key, references in named.items():
         for reference in filter(is_reference, references):
             check_reference(reference, key)

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from app.system.user_code import shown_name
+
 from .run_config import RunConfig, flat_config, make_config
 from .training_config import DECAYING, OPTIMIZERS
 
+_NAME = "optimizer.name"
 _WITH_BATCHES = tuple(name for name in OPTIMIZERS if name != "gradient_descent")
 # A setting, the other one on which it depends, and the values of that one with which it has an
 # effect. Families have some of them.
@@ -40,11 +43,19 @@ def settings_without_effect(config: RunConfig) -> list[str]:
     """
     settings, defaults = flat_config(config), flat_config(make_config(config.family))
     changed = {key for key in config.given & settings.keys() if settings[key] != defaults[key]}
+    is_own = config.training.optimizer.is_own
+    idle = sorted(key for key in changed if is_own and _is_idle(key, settings[key]))
     found = [
+        f"{_pair(settings, key)} has no effect with an optimizer of your own, "
+        f"{shown_name(settings[_NAME])}, which has its own settings."
+        for key in idle
+    ]
+    found += [
         f"{_pair(settings, key)} has no effect with {_pair(settings, other)}: it is for "
         f"{other}={'|'.join(map(_shown, values))}."
         for key, other, values in _DEPENDENCIES
         if key in changed and other in settings and settings[other] not in values
+        if not is_own or "optimizer." not in key + other
     ]
     if "backbone_rate" in changed and not getattr(config.model, "has_two_phases", False):
         present = ", ".join(_pair(settings, key) for key in ("backbone", "weights", "freeze"))
@@ -53,6 +64,12 @@ def settings_without_effect(config: RunConfig) -> list[str]:
             "backbone that was trained before and learns on."
         )
     return found
+
+
+def _is_idle(key: str, value: Any) -> bool:
+    """Return whether a setting is one that an optimizer of the user's own does not have."""
+    is_constant = (key, value) == ("optimizer.schedule", "constant")
+    return key.startswith("optimizer.") and key != _NAME and not is_constant
 
 
 def _pair(settings: dict[str, Any], key: str) -> str:

@@ -44,6 +44,7 @@ from app.training.job import Job
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken, rows_beside
 from app.training.objects_of_script import how_to_resume, tell_of_script
+from app.training.optimizers import own_optimizer
 from app.training.own_errors import is_ours, naming_lost_files
 from app.training.own_losses import check_callbacks, own_callback
 from app.training.own_models import (
@@ -441,9 +442,25 @@ def checked_model(
     extra_metrics(config.training, dataset.task, output)
     for name in config.training.callbacks:
         own_callback(name)
+    _check_optimizer(config)
     sample_weights(config.training, dataset, splits)
     check_rule(config.training.threshold, dataset)
     return model
+
+
+def _check_optimizer(config: RunConfig) -> None:
+    """Require that an optimizer of the user's own can be made, and suits the model."""
+    optimizer = config.training.optimizer
+    if not optimizer.is_own:
+        return
+    own_optimizer(optimizer.name)
+    if getattr(config.model, "has_two_phases", False):
+        raise ConfigError(
+            "A backbone that was trained before learns in two phases, at two learning rates, which "
+            "an optimizer of your own does not have. Received: "
+            f"optimizer.name={shown_name(optimizer.name)}. Set freeze=all, or choose an optimizer "
+            "by its name, such as adamw."
+        )
 
 
 def _fit_and_finish(

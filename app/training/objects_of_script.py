@@ -58,7 +58,7 @@ def parts_of_script(folder: Path) -> list[str]:
 
 
 def code_of_script(training: TrainingConfig) -> list[str]:
-    """Return the names of the script's losses, metrics and callbacks in settings."""
-    references = [training.loss, *training.metrics, *training.callbacks]
+    """Return the names of the script's losses, metrics, callbacks and optimizer in settings."""
+    references = [training.loss, *training.metrics, *training.callbacks, training.optimizer.name]
     own = [each for each in references if each.startswith(f"{_SCRIPT}:")]
     return [shown_name(each).removeprefix(f"{_SCRIPT}:") for each in own]

@@ -6,10 +6,12 @@ from typing import Any
 import keras
 
 from app.config.training_config import DECAYING, OptimizerConfig
-from app.errors import ConfigError
+from app.errors import ConfigError, OwnSettingError
+from app.system.user_code import describe_error, load_object, shown_name
 from models.heads import HEAD_LAYERS
 
 from .muon import Muon
+from .own_losses import called
 
 _OPTIMIZERS: dict[str, Any] = {
     "gradient_descent": keras.optimizers.SGD,
@@ -32,7 +34,13 @@ _OPTIMIZERS: dict[str, Any] = {
 def make_optimizer(
     config: OptimizerConfig, steps_per_epoch: int, epochs: int
 ) -> keras.optimizers.Optimizer:
-    """Return the optimizer of `config` for a run of `epochs` times `steps_per_epoch` steps."""
+    """Return the optimizer of `config` for a run of `epochs` times `steps_per_epoch` steps.
+
+    Raises:
+        ConfigError: see `own_optimizer`.
+    """
+    if config.is_own:
+        return own_optimizer(config.name)
     arguments: dict[str, Any] = {}
     if config.name in ("momentum", "nesterov"):
         arguments |= {"momentum": config.momentum, "nesterov": config.name == "nesterov"}
@@ -56,9 +64,53 @@ def make_optimizer(
     return _OPTIMIZERS[config.name](rate, **arguments)
 
 
+def own_optimizer(name: str) -> keras.optimizers.Optimizer:
+    """Return a user's optimizer by a reference to a class, a function that makes one, or itself.
+
+    Each call returns a new one, since an optimizer belongs to the variables of one model.
+
+    Raises:
+        ConfigError: the reference names something else, or an object that cannot be made again.
+    """
+    setting = "optimizer.name"
+    named = load_object(name, setting)
+    is_object = isinstance(named, keras.optimizers.Optimizer)
+    found = called(shown_name(name), setting, named) if not is_object and callable(named) else named
+    if not isinstance(found, keras.optimizers.Optimizer):
+        raise ConfigError(
+            f"{setting} must name a keras.optimizers.Optimizer, or a function that returns one. "
+            f"Received: {shown_name(name)}, of the type {type(found).__name__}."
+        )
+    return found if not is_object and not found.built else _copied(found, name)
+
+
+def _copied(optimizer: keras.optimizers.Optimizer, name: str) -> keras.optimizers.Optimizer:
+    """Return a new optimizer with the settings of another one."""
+    try:
+        settings = optimizer.get_config()
+        if _has_schedule(optimizer):  # perhaps of a class that Keras would not find
+            settings["learning_rate"] = optimizer._learning_rate
+        return type(optimizer).from_config(settings)
+    except Exception as error:  # whatever the user's class raises
+        reason = describe_error(error).rstrip(".")
+        raise OwnSettingError(
+            "An optimizer must be one that its get_config makes again. Received: "
+            f"{shown_name(name)}, which raised {reason}. Name a function that "
+            "returns a new one."
+        ) from error
+
+
+def _has_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether something else than a number is the learning rate of an optimizer."""
+    return not isinstance(optimizer._learning_rate, keras.Variable)
+
+
 def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callback]:
     """Return the callbacks that the schedule and the moving average need, in their order."""
     callbacks: list[keras.callbacks.Callback] = []
+    if config.is_own:
+        is_averaged = own_optimizer(config.name).use_ema
+        return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if is_averaged else []
     if config.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
@@ -83,6 +135,13 @@ def check_rate_callbacks(
     """
     setting = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
     found = next((callback for callback in callbacks if isinstance(callback, setting)), None)
+    if found is not None and config.is_own:
+        if _has_schedule(own_optimizer(config.name)):
+            raise ConfigError(
+                f"{type(found).__name__} needs a learning rate without a schedule. Received: "
+                f"optimizer.name={shown_name(config.name)}, which has one. Give it a number."
+            )
+        return
     if found is not None and config.schedule not in ("constant", "plateau"):
         raise ConfigError(
             f"{type(found).__name__} needs a learning rate without a schedule. Received: "

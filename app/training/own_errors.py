@@ -114,7 +114,7 @@ def _passes(error: BaseException) -> bool:
 def _own_code(config: RunConfig, is_streamed: bool) -> list[str]:
     training = config.training
     code = [config.family] if is_own_model(config.family) else []
-    code += filter(is_reference, (training.loss, *training.metrics))
+    code += filter(is_reference, (training.loss, *training.metrics, training.optimizer.name))
     return [*code, "the pipeline"] if is_streamed else code
 
 

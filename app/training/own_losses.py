@@ -168,7 +168,7 @@ def own_callback(name: str) -> keras.callbacks.Callback:
     """
     found = load_object(name, "callbacks")
     if not isinstance(found, keras.callbacks.Callback) and callable(found):
-        found = _called(name, "callbacks", found)
+        found = called(name, "callbacks", found)
     if not isinstance(found, keras.callbacks.Callback):
         raise ConfigError(
             "callbacks must name a keras.callbacks.Callback, or a function that returns one. "
@@ -260,7 +260,7 @@ def _instance(name: str, kind: str, base: type) -> Any:
     """Return what a reference names: an object of `base`, or a function."""
     found = load_object(name, kind)
     if inspect.isclass(found):
-        found = _called(name, kind, found)
+        found = called(name, kind, found)
     if not isinstance(found, base) and not callable(found):
         raise ConfigError(
             f"{kind} must name a function of targets and outputs, or a {base.__module__}."
@@ -269,7 +269,17 @@ def _instance(name: str, kind: str, base: type) -> Any:
     return found
 
 
-def _called(name: str, kind: str, function: Any) -> Any:
+def called(name: str, kind: str, function: Any) -> Any:
+    """Return what a function or a class of the user returns.
+
+    Args:
+        name: the reference.
+        kind: the setting.
+        function: what the reference names.
+
+    Raises:
+        OwnSettingError: it raises an error.
+    """
     try:
         return function()
     except (Exception, SystemExit) as error:  # whatever the user's code raises

@@ -1,4 +1,4 @@
-"""Losses and metrics that Python code passes as objects, kept so that a run can be resumed."""
+"""Losses, metrics and optimizers that Python code passes, kept so that a run can be resumed."""
 
 import inspect
 import json
@@ -19,12 +19,13 @@ _OF_EVERY = {"name", "dtype", "reduction"}
 
 
 def write_objects(config: TrainingConfig, folder: Path) -> None:
-    """Write the losses and metrics of Python code that Keras can serialize to a run's folder.
+    """Write to a run's folder what Keras can serialize of the losses, metrics and the optimizer.
 
     Raises:
         OSError: the file cannot be written.
     """
-    references = [name for name in (config.loss, *config.metrics) if is_object(name)]
+    names = (config.loss, *config.metrics, config.optimizer.name)
+    references = [name for name in names if is_object(name)]
     found = {name: _serialized(load_object(name, "loss or metric")) for name in references}
     kept = {name: config for name, config in found.items() if config is not None}
     if kept:
@@ -32,7 +33,7 @@ def write_objects(config: TrainingConfig, folder: Path) -> None:
 
 
 def read_objects(folder: Path) -> None:
-    """Let settings of a run name the losses and metrics that are written in its folder.
+    """Let settings of a run name the losses, metrics and optimizer that are written in its folder.
 
     Raises:
         ConfigError: one of them cannot be made again.
@@ -51,7 +52,7 @@ def read_objects(folder: Path) -> None:
             thing = keras.saving.deserialize_keras_object(config, custom_objects=known)
         except Exception as error:  # whatever Keras or a constructor raises
             raise ConfigError(
-                f"Losses and metrics must be made again from {path}. "
+                f"Losses, metrics and optimizers must be made again from {path}. "
                 f"Received: {name}: {one_line(error):.200}"
             ) from None
         pass_object(name, thing)
@@ -62,18 +63,20 @@ def _serialized(thing: Any) -> Any:
     if not _has_whole_config(thing):
         return None
     try:
-        config = json.loads(json.dumps(keras.saving.serialize_keras_object(thing)))
+        text = json.dumps(keras.saving.serialize_keras_object(thing))
         known = {type(thing).__name__: type(thing)}
-        again: Any = keras.saving.deserialize_keras_object(config, custom_objects=known)
+        # An optimizer puts its schedule into the configuration that it is made of.
+        again: Any = keras.saving.deserialize_keras_object(json.loads(text), custom_objects=known)
     except Exception:  # whatever a user's class raises
         return None
-    return config if again.get_config() == thing.get_config() else None
+    return json.loads(text) if again.get_config() == thing.get_config() else None
 
 
 def _has_whole_config(thing: Any) -> bool:
     """Return whether the configuration of a Keras object has all arguments of its constructor."""
     is_function = type(thing) is keras.metrics.MeanMetricWrapper
-    if not isinstance(thing, keras.losses.Loss | keras.metrics.Metric) or is_function:
+    kinds_of_keras = keras.losses.Loss | keras.metrics.Metric | keras.optimizers.Optimizer
+    if not isinstance(thing, kinds_of_keras) or is_function:
         return False
     config = thing.get_config()
     if type(thing).__module__.startswith("keras."):  # their configurations lack hardly anything

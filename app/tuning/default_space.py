@@ -24,7 +24,9 @@ def default_space(base: RunConfig, kind: str) -> dict[str, str]:
         The values of each setting by flat key, as in `app.tuning.search_space.parse_space`.
     """
     settings = flat_config(base)
-    space = {"optimizer.learning_rate": _around(settings["optimizer.learning_rate"], 4)}
+    space = {}
+    if not base.training.optimizer.is_own:  # which has its own learning rate
+        space["optimizer.learning_rate"] = _around(settings["optimizer.learning_rate"], 4)
     decay = settings["optimizer.weight_decay"]
     if settings["optimizer.name"] in DECAYING and decay:
         space["optimizer.weight_decay"] = _around(decay, 10, _LARGEST_FRACTION)
