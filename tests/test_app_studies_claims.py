@@ -238,6 +238,21 @@ def test_the_text_explains_brackets_wherever_there_are_intervals(tmp_path):
     assert "方括号" not in areas
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_text_lists_claims_in_one_form_in_both_languages(name, tmp_path):
+    claims = tuple(load_study(name).judge(CASES[name][0][0]))
+    write_readme(Result(name, claims, seeds=2, quick=False, seconds=1.0, folder=tmp_path))
+    lines = (tmp_path / "README.md").read_text("utf-8").splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("|")]
+    found = sentences(name, claims)
+    for language in LANGUAGES:
+        written = [[cell.strip() for cell in row[1:]] for row in rows[: len(claims) + 2]]
+        assert written[2:] == [[each[language].claim, each[language].found] for each in found]
+        rows = rows[len(claims) + 2 :]
+    assert not rows
+    assert not any(line.startswith("- ") for line in lines)
+
+
 def test_one_seed_gives_numbers_but_no_interval():
     numbers = {arm: {"r2": [0.9]} for arm in ("raw", "products", "hidden")}
     raw = load_study("trapezoid").judge(numbers)[0]
