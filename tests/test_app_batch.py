@@ -28,7 +28,7 @@ from app.batch.ledger import open_ledger
 from app.batch.parts import Part, plan_parts
 from app.batch.pools import predict_here
 from app.batch.ray_address import check_address
-from app.batch.reading import read_files
+from app.batch.reading import read_files, read_rows
 from app.errors import BatchError
 from serving import Predictor
 from serving.errors import InputError
@@ -350,6 +350,17 @@ def test_an_array_that_is_cut_off_fails_and_an_empty_one_has_no_rows(bundle, arr
     (arrays / "0.npy").write_bytes(content[:-100])
     np.save(arrays / "1.npy", np.zeros((0, 28, 28), np.uint8))
     assert predict(bundle, arrays / "*.npy", tmp_path / "out") == Summary(3, 12, 1)
+
+
+def test_one_row_group_of_parquet_at_a_time_is_in_memory(row_bundle, tmp_path):
+    columns = {name: np.zeros(200_000) for name in flowers(row_bundle, 1)}
+    path, plain = str(tmp_path / "a.parquet"), {"compression": "none", "use_dictionary": False}
+    pq.write_table(pa.table(columns), path, row_group_size=10_000, **plain)
+    manifest = Predictor.load(row_bundle).manifest
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in read_rows([path], manifest, None, 1):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < Path(path).stat().st_size / 4
 
 
 def test_unusable_tables_are_reported(row_bundle, tmp_path):

@@ -75,7 +75,7 @@ def _read(
     """Yield rows of up to `size`, which `to_rows` makes of the columns that `choose` returns."""
     start = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             needed = choose(file)
             _check_schema(path, file.schema_arrow, needed, key)
             names = list(dict.fromkeys((*needed, *([key] if key else []))))
