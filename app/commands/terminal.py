@@ -63,7 +63,7 @@ ImageColumn = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="Column with the paths of images, relative to the folder of the table.",
+        help="Column with the paths of images, relative to the folder of the table, or with images.",
     ),
 ]
 Settings = Annotated[

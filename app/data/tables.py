@@ -1,7 +1,7 @@
 """Tables that are read a few thousand rows at a time: CSV and parquet files."""
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +39,9 @@ class Table:
         unit: what the numbers of rows count: `line` or `row`.
         separator: what separates the cells; empty for parquet.
         without_cells: the types of columns that cannot be read, such as lists, by name.
+        images: reads the images that a column holds itself, by name: the bytes of each row, None
+            for a missing image.
+        class_names: names of the classes 0, 1 and so on, by the column of their numbers.
     """
 
     source: str
@@ -47,6 +50,8 @@ class Table:
     unit: str = "line"
     separator: str = ""
     without_cells: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, Callable[[], Iterator[bytes | None]]] = field(default_factory=dict)
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def place(self, number: int) -> str:
         """Return where a row is, such as `line 7 of flowers.csv`."""
@@ -106,14 +111,8 @@ def check_columns(table: Table, reading: ReadingConfig) -> None:
         raise DataError(
             f"A target cannot be the image column. Received: {reading.image_column!r} in both."
         )
-    kind = table.without_cells.get(reading.image_column, "")
-    if "binary" in kind:  # of bytes, or of a struct with bytes and a path
-        raise DataError(
-            f"The column {reading.image_column!r} of {source} must hold paths of images. Received: "
-            f"{kind}, which are the images themselves. Write each to a file, and its path into the "
-            "column."
-        )
-    table.require_cells([*reading.target, *filter(None, [reading.image_column])])
+    of_paths = [] if reading.image_column in table.images else [reading.image_column]
+    table.require_cells([*reading.target, *filter(None, of_paths)])
     if set(names) <= {*reading.target, *reading.drop}:
         raise DataError(f"{source} must have columns besides the target. Received: none.")
 
