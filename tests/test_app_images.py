@@ -261,6 +261,45 @@ def test_classes_of_parquet_have_the_names_that_the_hub_gives_them(several, tmp_
         read(unlabeled, image_column="image", target=("kind",))
 
 
+def test_a_folder_of_parquet_files_has_the_splits_of_their_names(several, tmp_path):
+    files, folder = several[0], tmp_path / "shards"
+    folder.mkdir()
+    for name, part in (("train-0", slice(2)), ("train-1", slice(2, 4)), ("test-0", slice(4, 6))):
+        write_images(folder / f"{name}-of-2.parquet", files[part], "ab")
+    reading = {"image_column": "image", "target": ("kind",), "image_size": (24,)}
+    found, expected = (
+        read(folder, **reading),
+        read(several[1], **reading | {"image_column": "file"}),
+    )
+    np.testing.assert_array_equal(found.inputs[:], expected.inputs[:])
+    assert (found.validation_start, found.test_start) == (None, 4)
+    assert found.targets.tolist() == [0, 1] * 3
+    assert found.files[2:5] == [
+        "train-1-of-2.parquet:0",
+        "train-1-of-2.parquet:1",
+        "test-0-of-2.parquet:0",
+    ]
+    with pytest.raises(
+        DataError, match="must hold images: --image-column COLUMN. Received: .*ards"
+    ):
+        read(folder, target=("kind",))
+    files[3].write_bytes(b"no image")
+    write_images(folder / "train-1-of-2.parquet", files[2:4], "ab")
+    with pytest.raises(DataError, match=r"train-1-of-2\.parquet:1 cannot be read"):
+        read(folder, **reading)
+    write_images(folder / "train-1-of-2.parquet", files[2:4], ["a", None])
+    with pytest.raises(DataError, match="a missing value, in row 1 of .*train-1-of-2.parquet"):
+        read(folder, **reading)
+    pq.write_table(pa.table({"photo": [b""], "kind": ["a"]}), folder / "train-1-of-2.parquet")
+    with pytest.raises(
+        DataError, match="the same columns and classes. Received: .*with image, phot"
+    ):
+        read(folder, **reading)
+    write_images(folder / "more.parquet", files[:2], "ab")
+    with pytest.raises(DataError, match="must begin with train, .*more.parquet in a folder of 4"):
+        read(folder, **reading)
+
+
 def test_an_image_of_parquet_that_cannot_be_read_is_named_by_its_row(several, tmp_path):
     files = several[0]
     files[3].write_bytes(b"no image")

@@ -79,7 +79,7 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
         targets=np.concatenate([targets.read(batch) for batch in batches]),
         labels=targets.labels,
         task=task,
-        sizes=(len(files), 0, 0),
+        sizes=table.sizes or (len(files), 0, 0),
         target_units=targets.units,
     )
 
@@ -108,7 +108,8 @@ def _copied_images(table: Table, column: str) -> list[ImageFile]:
                     f"Each row must hold an image. Received: none in {column!r} of "
                     f"{table.place(row)}."
                 )
-            yield f"{table.source}:{row}", content
+            path, number = table.file_of(row)
+            yield f"{path}:{number}", content
             tell_progress(row + 1, 0, "copying images")
 
     return list(ImageStore().add(named()))
@@ -137,6 +138,7 @@ def _find_files(
     """Add the paths of a batch to `paths`, and what is wrong with others to `problems`."""
     for number, cell in zip(batch.numbers, batch.cells[column], strict=True):
         try:
-            paths.append(find_image(Path(table.source), table.place(number), column, cell))
+            path, _ = table.file_of(number)
+            paths.append(find_image(Path(path), table.place(number), column, cell))
         except DataError as error:
             problems.append(error)

@@ -1,8 +1,11 @@
 """Reads parquet files. Only this module of `app.data` needs pyarrow."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +18,7 @@ from serving.csv_lines import CHUNK
 from serving.errors import cannot_read, reason_of
 from serving.frames import arrow_values
 
+from .image_lists import SPLITS
 from .tables import Batch, Table
 
 # Images that are taken out of a row group together.
@@ -54,6 +58,75 @@ def open_parquet(path: Path) -> Table:
         images=images,
         class_names=_class_names(schema),
     )
+
+
+def open_shards(folder: Path, files: Sequence[Path]) -> Table:
+    """Return the parquet files of a folder as one table, as data sets of Hugging Face are stored.
+
+    Args:
+        folder: the folder.
+        files: its files. If their names begin with those of splits, such as
+            `train-00000-of-00002.parquet`, they are read in the order training, validation, test.
+
+    Raises:
+        DataError: a file cannot be read, has other columns than the first, or is of no split though
+            others are; or there is no training split.
+    """
+    splits = [_split_of(path) for path in files]
+    if any(splits) and not ("train" in splits and all(splits)):
+        wrong = files[splits.index("")] if "" in splits else files[0]
+        raise DataError(
+            "The names of parquet files must begin with train, validation or test, and one with "
+            f"train, or none with any of these. Received: {wrong} in a folder of {len(files)}."
+        )
+    names = list(SPLITS)
+    places = sorted(range(len(files)), key=lambda n: names.index(splits[n]) if splits[n] else 0)
+    tables = [open_parquet(files[place]) for place in places]
+    first = tables[0]
+    for table in tables:
+        if (table.names, table.class_names) != (first.names, first.class_names):
+            raise DataError(
+                "The parquet files of a folder must have the same columns and classes. Received: "
+                f"{first.source} with {', '.join(first.names)}, and {table.source} with "
+                f"{', '.join(table.names)}."
+            )
+    counts = [pq.read_metadata(table.source).num_rows for table in tables]
+    starts = [0, *accumulate(counts)][:-1]
+
+    def read() -> Iterator[Batch]:
+        for start, table in zip(starts, tables, strict=True):
+            for numbers, cells in table.read():
+                yield Batch([start + number for number in numbers], cells)
+
+    def read_images(name: str) -> Iterator[bytes | None]:
+        for table in tables:
+            yield from table.images[name]()
+
+    sizes = [
+        sum(counts[n] for n, place in enumerate(places) if splits[place] == name) for name in names
+    ]
+    return replace(
+        first,
+        source=str(folder),
+        read=read,
+        images={
+            name: partial(read_images, name)
+            for name in first.images
+            if all(name in table.images for table in tables)
+        },
+        sizes=(sizes[0], sizes[1], sizes[2]) if any(splits) else (),
+        starts={
+            start: table.source
+            for start, table, count in zip(starts, tables, counts, strict=True)
+            if count
+        },
+    )
+
+
+def _split_of(path: Path) -> str:
+    """Return the split that the name of a file begins with; empty for none."""
+    word = re.split(r"[^a-z]", path.stem.lower())[0]
+    return next((split for split, names in SPLITS.items() if word in names), "")
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
