@@ -238,6 +238,12 @@ def test_the_text_explains_brackets_wherever_there_are_intervals(tmp_path):
     assert "方括号" not in areas
 
 
+def test_initial_weights_are_judged_at_one_depth_in_both_modes():
+    """What is left of a signal depends on the depth, and so does what a bound on it means."""
+    found = load_study("initialization").parts(Effort(1, True))["relu"]()
+    assert {len(numbers["activations"]) for numbers in found.values()} == {10}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_text_lists_claims_in_one_form_in_both_languages(name, tmp_path):
     claims = tuple(load_study(name).judge(CASES[name][0][0]))
