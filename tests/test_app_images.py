@@ -315,7 +315,9 @@ def test_an_image_of_parquet_that_cannot_be_read_is_named_by_its_row(several, tm
 
 def test_a_table_of_images_points_to_the_image_column(several, tmp_path):
     path = write_images(tmp_path / "photos.parquet", several[0], "ababab")
-    with pytest.raises(DataError, match="'image', which .*To learn from images: --image-column im"):
+    with pytest.raises(
+        DataError, match="'image', which .* its images with --image-column image, or"
+    ):
         read(path, target=("kind",))
 
 

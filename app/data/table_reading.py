@@ -130,13 +130,10 @@ def _survey_table(table: Table, reading: ReadingConfig, task: str) -> _Survey:
     targets = [survey_target(name, reading, task) for name in reading.target]
     names = [each.name for each in (*features, *targets)]
     for name in names:
-        if name in table.images:
-            raise DataError(
-                f"Each column of {table.source} to learn from must hold cells. Received: {name!r}, "
-                f"which holds {table.without_cells[name]}. To learn from images: --image-column "
-                f"{name}. To leave it out: --drop {name}."
-            )
-    table.require_cells(names, ", or leave it out with --drop")
+        images = (
+            f", learn from its images with --image-column {name}," if name in table.images else ","
+        )
+        table.require_cells([name], f"{images} or leave it out with --drop")
     survey = _Survey(features, targets, Batch([], {name: [] for name in names}))
     for batch in _read_and_tell(table, "surveying rows"):
         refuse_missing_targets(table, batch, targets, task)
