@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -15,9 +15,17 @@ from .checking import TO_BYTES, refuse_masked
 from .errors import InputError, one_line
 from .frames import is_table
 
+
+class FileObject(Protocol):
+    """What is read as a file: an open file, or anything else that gives the bytes of one."""
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+
+
 BytesLike = bytes | bytearray | memoryview
 # An array is uint8 or bool, `(height, width)` or `(height, width, 1 | 3 | 4)`, or gray uint16.
-ImageSource = str | os.PathLike[str] | BytesLike | IO[bytes] | np.ndarray | Image.Image
+ImageSource = str | os.PathLike[str] | BytesLike | FileObject | np.ndarray | Image.Image
 
 # Not every format that Pillow reads: its EPS reader, for example, runs another program.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")

@@ -28,7 +28,7 @@ from app.batch.ledger import open_ledger
 from app.batch.parts import Part, plan_parts
 from app.batch.pools import predict_here
 from app.batch.ray_address import check_address
-from app.batch.reading import read_files
+from app.batch.reading import read_files, read_rows
 from app.errors import BatchError
 from serving import Predictor
 from serving.errors import InputError
@@ -255,6 +255,32 @@ def test_the_column_of_the_training_names_the_images_of_a_table(bundle, images, 
         read_files(str(tmp_path / "none.parquet"), manifest)
 
 
+def test_images_that_parquet_holds_are_predicted_like_files(bundle, images, tmp_path, run):
+    names = write_images(tmp_path, images[:3], ["a.png", "b.png", "c.png"])
+    contents = [(tmp_path / name).read_bytes() for name in names]
+    path = tmp_path / "photos.parquet"
+    expected = Predictor.load(bundle).predict(images[:3]).labels
+    stored = [{"bytes": content, "path": "x.png"} for content in contents]
+    for column in (contents, stored):
+        write_table(path, {"id": ["x", "y", "z"], "image": column, "label": [0, 1, 2]})
+        assert predict(bundle, path, tmp_path / "out", "id") == Summary(1, 3, 0)
+        found = lines(tmp_path / "out")
+        assert ids(found) == [(str(path), row) for row in range(3)]
+        assert [one["label"] for one in found] == expected
+        assert [one["key"] for one in found] == ["x", "y", "z"]
+        shutil.rmtree(tmp_path / "out")
+    status, output, _ = run("predict", bundle, path, "--json")
+    assert status == 0
+    assert [json.loads(line)["file"] for line in output.splitlines()] == [
+        f"{path}:{row}" for row in range(3)
+    ]
+    write_table(path, {"image": [contents[0], b"no image", None]})
+    assert predict(bundle, path, tmp_path / "out") == Summary(1, 1, 2)
+    reasons = [one["reason"] for one in lines(tmp_path / "out", "errors")]
+    assert "photos.parquet:1 cannot be read as an image" in reasons[0]
+    assert "an empty 'image' in row 2 of" in reasons[1]
+
+
 def test_a_table_in_a_folder_of_images_is_passed_over(bundle, images, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -350,6 +376,17 @@ def test_an_array_that_is_cut_off_fails_and_an_empty_one_has_no_rows(bundle, arr
     (arrays / "0.npy").write_bytes(content[:-100])
     np.save(arrays / "1.npy", np.zeros((0, 28, 28), np.uint8))
     assert predict(bundle, arrays / "*.npy", tmp_path / "out") == Summary(3, 12, 1)
+
+
+def test_one_row_group_of_parquet_at_a_time_is_in_memory(row_bundle, tmp_path):
+    columns = {name: np.zeros(200_000) for name in flowers(row_bundle, 1)}
+    path, plain = str(tmp_path / "a.parquet"), {"compression": "none", "use_dictionary": False}
+    pq.write_table(pa.table(columns), path, row_group_size=10_000, **plain)
+    manifest = Predictor.load(row_bundle).manifest
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in read_rows([path], manifest, None, 1):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < Path(path).stat().st_size / 4
 
 
 def test_unusable_tables_are_reported(row_bundle, tmp_path):

@@ -80,6 +80,28 @@ def test_a_run_of_several_values_tells_the_scores_of_each(values, run):
     ]
 
 
+def test_an_evaluation_of_several_values_shows_the_scores_of_each(values, tmp_path, run):
+    trained, bundle = values
+    own = read_evaluation(trained.folder)["values"]
+    command = ("evaluate", bundle, "--data", trained.config.data)
+    page = tmp_path / "page.html"
+    status, output, error = run(*command, "--json", "--page", page)
+    assert status == 0, error
+    found = json.loads(output)["values"]
+    assert list(found) == list(own)
+    for label, scores in own.items():
+        assert found[label] == pytest.approx(scores, rel=1e-5)
+    lines = [line for line in run(*command)[1].splitlines() if line.startswith("values:")]
+    assert lines == [f"values:      {line}" for line in describe_values(found)]
+    for written, shown in ((page, found), (trained.folder / "report.html", own)):
+        table = written.read_text().partition("Scores of each value</h2>")[2].partition("</tbody>")
+        rows = re.findall(r'row">(.*?)</th>(.*?)</tr>', table[0])
+        assert [label for label, _ in rows] == list(shown)
+        for label, cells in rows:
+            texts = [write_score(name, score) for name, score in shown[label].items()]
+            assert re.findall(r">([^<]+)</td>", cells) == texts
+
+
 def test_of_many_values_the_first_are_told():
     many = {f"v{number}": {"mae": 1.0, "rmse": 2.0} for number in range(15)}
     told = describe_values(many)

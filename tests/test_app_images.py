@@ -1,12 +1,14 @@
 """Images as data: folders with splits, CSV files of paths, sizes and colors."""
 
+import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from test_app_resume import Notes
 
 from app.config import make_config
@@ -195,13 +197,128 @@ def test_the_image_column_must_exist_and_needs_a_csv(folder):
         read(folder, image_column="file")
 
 
-def test_a_parquet_column_of_images_themselves_is_told_from_paths(folder):
-    content = (folder / "red" / "0.png").read_bytes()
-    row = {"image": {"bytes": content, "path": "0.png"}, "photo": content, "kind": "leaf"}
-    pq.write_table(pa.Table.from_pylist([row]), path := folder / "images.parquet")
+def write_images(path, files, labels, schema=None):
+    """Write a parquet file that holds images, as data sets of Hugging Face do and as bare bytes."""
+    rows = [
+        {"image": {"bytes": content, "path": file.name}, "photo": content, "kind": label}
+        for file, label in zip(files, labels, strict=True)
+        for content in [file.read_bytes()]
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema), path, row_group_size=3)
+    return path
+
+
+@pytest.fixture
+def several(tmp_path):
+    """Images of which each needs another decoding, and the CSV file that names them."""
+    folder, random = tmp_path / "several", np.random.default_rng(0)
+    folder.mkdir()
+    pixels = random.integers(0, 256, (24, 16, 3), np.uint8)
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(pixels).save(folder / "turned.jpg", exif=turned)
+    alpha = np.dstack([pixels, pixels[..., 0]])
+    Image.fromarray(alpha).save(folder / "alpha.png")
+    Image.fromarray(pixels).convert("CMYK").save(folder / "cmyk.jpg")
+    deep = random.integers(0, 2**16, (16, 16)).astype(np.uint16)
+    Image.fromarray(deep).save(folder / "deep.png")
+    Image.fromarray(pixels).save(folder / "plain.png")
+    Image.fromarray(pixels).convert("P").save(folder / "palette.gif")
+    files = sorted(folder.iterdir())
+    names = [f"{file.name},{'ab'[number % 2]}\n" for number, file in enumerate(files)]
+    return files, table(folder, f"file,kind\n{''.join(names)}")
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_images_that_parquet_holds_are_decoded_like_files(has_room, several, tmp_path, monkeypatch):
+    if not has_room:  # they are decoded again whenever they are read
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    files, listed = several
+    path = write_images(tmp_path / "photos.parquet", files, "ababab")
+    expected = read(listed, image_column="file", target=("kind",))
+    assert expected.inputs.shape == (6, 24, 24, 3)
     for column in ("image", "photo"):
-        with pytest.raises(DataError, match=f"{column}' .* the images themselves. Write each to a"):
-            read(path, image_column=column, target=("kind",))
+        found = read(path, image_column=column, target=("kind",))
+        np.testing.assert_array_equal(found.inputs[:], expected.inputs[:])
+        np.testing.assert_array_equal(found.targets, expected.targets)
+        assert found.labels == ("a", "b")
+        assert found.files[:2] == ["photos.parquet:0", "photos.parquet:1"]
+
+
+def test_classes_of_parquet_have_the_names_that_the_hub_gives_them(several, tmp_path):
+    kind = {"_type": "ClassLabel", "names": ["cat", "dog", "owl"]}
+    features = {"kind": kind, "image": {"_type": "Image"}}
+    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    schema = pa.schema(
+        {"image": image, "kind": pa.int64()},
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    path = write_images(tmp_path / "hub.parquet", several[0], [2, 0, 1, 2, 0, 1], schema)
+    found = read(path, image_column="image", target=("kind",))
+    assert [found.labels[number] for number in found.targets] == ["owl", "cat", "dog"] * 2
+    unlabeled = write_images(tmp_path / "test.parquet", several[0], [2, 0, 1, -1, 0, 1], schema)
+    with pytest.raises(DataError, match="kind='', a missing value, in row 3 of"):
+        read(unlabeled, image_column="image", target=("kind",))
+
+
+def test_a_folder_of_parquet_files_has_the_splits_of_their_names(several, tmp_path):
+    files, folder = several[0], tmp_path / "shards"
+    folder.mkdir()
+    for name, part in (("train-0", slice(2)), ("train-1", slice(2, 4)), ("test-0", slice(4, 6))):
+        write_images(folder / f"{name}-of-2.parquet", files[part], "ab")
+    reading = {"image_column": "image", "target": ("kind",), "image_size": (24,)}
+    found, expected = (
+        read(folder, **reading),
+        read(several[1], **reading | {"image_column": "file"}),
+    )
+    np.testing.assert_array_equal(found.inputs[:], expected.inputs[:])
+    assert (found.validation_start, found.test_start) == (None, 4)
+    assert found.targets.tolist() == [0, 1] * 3
+    assert found.files[2:5] == [
+        "train-1-of-2.parquet:0",
+        "train-1-of-2.parquet:1",
+        "test-0-of-2.parquet:0",
+    ]
+    with pytest.raises(
+        DataError, match="must hold images: --image-column COLUMN. Received: .*ards"
+    ):
+        read(folder, target=("kind",))
+    files[3].write_bytes(b"no image")
+    write_images(folder / "train-1-of-2.parquet", files[2:4], "ab")
+    with pytest.raises(DataError, match=r"train-1-of-2\.parquet:1 cannot be read"):
+        read(folder, **reading)
+    write_images(folder / "train-1-of-2.parquet", files[2:4], ["a", None])
+    with pytest.raises(DataError, match="a missing value, in row 1 of .*train-1-of-2.parquet"):
+        read(folder, **reading)
+    pq.write_table(pa.table({"photo": [b""], "kind": ["a"]}), folder / "train-1-of-2.parquet")
+    with pytest.raises(
+        DataError, match="the same columns and classes. Received: .*with image, phot"
+    ):
+        read(folder, **reading)
+    write_images(folder / "more.parquet", files[:2], "ab")
+    with pytest.raises(DataError, match="must begin with train, .*more.parquet in a folder of 4"):
+        read(folder, **reading)
+
+
+def test_an_image_of_parquet_that_cannot_be_read_is_named_by_its_row(several, tmp_path):
+    files = several[0]
+    files[3].write_bytes(b"no image")
+    path = write_images(tmp_path / "photos.parquet", files, "ababab")
+    with pytest.raises(DataError, match=r"1 unreadable: .*photos\.parquet:3 .*unreadable=skip"):
+        read(path, image_column="image", target=("kind",))
+    found = read(path, image_column="image", target=("kind",), unreadable="skip")
+    assert found.files == [f"photos.parquet:{row}" for row in (0, 1, 2, 4, 5)]
+    pq.write_table(pa.table({"photo": [b"", None], "kind": ["a", "b"]}), path)
+    with pytest.raises(DataError, match="must hold an image. Received: none in 'photo' of row 1"):
+        read(path, image_column="photo", target=("kind",))
+
+
+def test_a_table_of_images_points_to_the_image_column(several, tmp_path):
+    path = write_images(tmp_path / "photos.parquet", several[0], "ababab")
+    with pytest.raises(
+        DataError, match="'image', which .* its images with --image-column image, or"
+    ):
+        read(path, target=("kind",))
 
 
 def test_images_of_different_sizes_cannot_be_joined(folder, tmp_path):

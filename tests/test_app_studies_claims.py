@@ -238,6 +238,27 @@ def test_the_text_explains_brackets_wherever_there_are_intervals(tmp_path):
     assert "方括号" not in areas
 
 
+def test_initial_weights_are_judged_at_one_depth_in_both_modes():
+    """What is left of a signal depends on the depth, and so does what a bound on it means."""
+    found = load_study("initialization").parts(Effort(1, True))["relu"]()
+    assert {len(numbers["activations"]) for numbers in found.values()} == {10}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_text_lists_claims_in_one_form_in_both_languages(name, tmp_path):
+    claims = tuple(load_study(name).judge(CASES[name][0][0]))
+    write_readme(Result(name, claims, seeds=2, quick=False, seconds=1.0, folder=tmp_path))
+    lines = (tmp_path / "README.md").read_text("utf-8").splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("|")]
+    found = sentences(name, claims)
+    for language in LANGUAGES:
+        written = [[cell.strip() for cell in row[1:]] for row in rows[: len(claims) + 2]]
+        assert written[2:] == [[each[language].claim, each[language].found] for each in found]
+        rows = rows[len(claims) + 2 :]
+    assert not rows
+    assert not any(line.startswith("- ") for line in lines)
+
+
 def test_one_seed_gives_numbers_but_no_interval():
     numbers = {arm: {"r2": [0.9]} for arm in ("raw", "products", "hidden")}
     raw = load_study("trapezoid").judge(numbers)[0]

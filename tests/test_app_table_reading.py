@@ -770,6 +770,22 @@ def test_parquet_and_data_frames_are_read_like_csv(read, tmp_path):
         assert dataset.sha256() == expected.sha256()
 
 
+@pytest.mark.parametrize("what", ["cells", "images"])
+def test_one_row_group_of_parquet_at_a_time_is_in_memory(what, tmp_path):
+    path, plain = tmp_path / "table.parquet", {"compression": "none", "use_dictionary": False}
+    values = np.random.default_rng(0).normal(size=1_000_000)
+    if what == "cells":
+        columns, rows = pa.table({"x": values}), 50_000
+    else:
+        columns, rows = pa.table({"photo": [values[:1_000].tobytes()] * 1_000}), 50
+    pq.write_table(columns, path, row_group_size=rows, **plain)
+    del columns
+    table, before, most = open_table(path), pa.total_allocated_bytes(), 0
+    for _ in table.read() if what == "cells" else table.images["photo"]():
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < path.stat().st_size / 4
+
+
 def test_a_parquet_file_that_cannot_be_read_is_refused(read, tmp_path):
     path = tmp_path / "table.parquet"
     path.write_bytes(b"PAR1 no PAR1")

@@ -1,4 +1,4 @@
-"""Reads the images that a column of a table names."""
+"""Reads the images that a column of a table names, or holds itself."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,29 @@ HEAD_ROWS = 100
 
 
 @dataclass(frozen=True)
-class NamedImages:
-    """Images that consecutive rows of a table name.
+class StoredImage:
+    """An image that a table holds itself, which is read as a file object.
 
     Attributes:
-        rows: the images, zeros for those that cannot be read. The file of each is the image, and
-            its number that of its row in the table.
+        name: table and row, such as `photos.parquet:7`.
+        content: the bytes of the image.
+    """
+
+    name: str
+    content: bytes
+
+    def read(self) -> bytes:
+        """Return the bytes of the image."""
+        return self.content
+
+
+@dataclass(frozen=True)
+class NamedImages:
+    """Images that consecutive rows of a table name or hold.
+
+    Attributes:
+        rows: the images, zeros for those that cannot be read. The file of each is the image, or
+            the table that holds it, and its number that of its row in the table.
         problems: by the index of a row without an image, what is wrong with it.
     """
 
@@ -36,7 +53,7 @@ class NamedImages:
 
 @dataclass(frozen=True)
 class ImageColumn:
-    """The column of a table that names images, relative to the folder of the table.
+    """The column of a table that names images, relative to the folder of the table, or holds them.
 
     Attributes:
         table: path of the table.
@@ -55,17 +72,23 @@ class ImageColumn:
 
         Args:
             start: number of the first of the rows.
-            cells: a path for each row; None or an empty one if it is missing.
+            cells: for each row a path, the bytes of an image, or a mapping with them as `bytes`;
+                None or an empty path if it is missing.
             place: see `serving.csv_lines.line_places`.
         """
         ids = row_ids(self.table, range(start, start + len(cells)))
         images = np.zeros((len(cells), *image_shape(self.manifest)), np.uint8)
 
         def read(index: int) -> str | None:
-            cell = "" if cells[index] is None else str(cells[index])
-            where = place(index).removeprefix(" in ")
+            cell = cells[index]
+            content = cell["bytes"] if isinstance(cell, dict) else cell
             try:
-                file = find_image(Path(self.table), where, self.name, cell)
+                if isinstance(content, bytes):
+                    stored = StoredImage(f"{self.table}:{start + index}", content)
+                    images[index] = read_model_image(stored, self.manifest)
+                    return None
+                where = place(index).removeprefix(" in ")
+                file = find_image(Path(self.table), where, self.name, str(content or ""))
                 (ids[index],) = row_ids(str(file), [start + index])
                 images[index] = read_model_image(file, self.manifest)
             except (DataError, InputError) as error:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.system.arrow_types import holds_cells
+from app.system.arrow_types import holds_cells, holds_images
 from serving.columns import Cells, read_row_inputs
 from serving.errors import InputError, reason_of
 from serving.frames import arrow_values
@@ -16,6 +16,9 @@ from serving.row_format import check_names, row_format
 
 from .image_tables import HEAD_ROWS, ImageColumn, find_column, trained_column
 from .rows import Rows, row_ids, rows_at_once, set_aside
+
+# Images of a parquet file that are in memory together as they were encoded.
+_IMAGES_AT_ONCE = 64
 
 
 def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]:
@@ -45,16 +48,18 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
 def read_table_images(
     path: str, manifest: Manifest, key: str | None, threads: int
 ) -> Iterator[Rows]:
-    """Yield the images that a column of a parquet file names, see `read_table`.
+    """Yield the images that a column of a parquet file names or holds itself, see `read_table`.
 
     Raises:
-        InputError: as there, or no single column names images.
+        InputError: as there, or no single column names or holds images.
     """
     columns: list[str] = []
 
     def choose(file: pq.ParquetFile) -> list[str]:
-        names = file.schema_arrow.names
-        columns.append(trained_column(manifest, names) or find_column(path, _read_head(file)))
+        schema = file.schema_arrow
+        stored = [field.name for field in schema if holds_images(field.type)]
+        found = trained_column(manifest, schema.names) or (stored[0] if len(stored) == 1 else None)
+        columns.append(found or find_column(path, _read_head(file)))
         return columns
 
     def to_rows(start: int, batch: pa.RecordBatch) -> Rows:
@@ -62,7 +67,8 @@ def read_table_images(
         found = column.read(start, arrow_values(batch.column(columns[0])), _places(path, start))
         return _with_keys(found.rows, found.problems, batch, key)
 
-    yield from _read(path, key, rows_at_once(manifest), choose, to_rows)
+    size = min(_IMAGES_AT_ONCE, rows_at_once(manifest))
+    yield from _read(path, key, size, choose, to_rows, have_images=True)
 
 
 def _read(
@@ -71,13 +77,14 @@ def _read(
     size: int,
     choose: Callable[[pq.ParquetFile], list[str]],
     to_rows: Callable[[int, pa.RecordBatch], Rows],
+    have_images: bool = False,
 ) -> Iterator[Rows]:
     """Yield rows of up to `size`, which `to_rows` makes of the columns that `choose` returns."""
     start = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             needed = choose(file)
-            _check_schema(path, file.schema_arrow, needed, key)
+            _check_schema(path, file.schema_arrow, needed, key, have_images)
             names = list(dict.fromkeys((*needed, *([key] if key else []))))
             for batch in file.iter_batches(size, columns=names):
                 yield to_rows(start, batch)
@@ -97,13 +104,15 @@ def _read_head(file: pq.ParquetFile) -> dict[str, Sequence[object]]:
     return {name: arrow_values(head[name]) if name in head else [] for name in schema.names}
 
 
-def _check_schema(path: str, schema: pa.Schema, needed: Sequence[str], key: str | None) -> None:
+def _check_schema(
+    path: str, schema: pa.Schema, needed: Sequence[str], key: str | None, have_images: bool
+) -> None:
     for name in (*needed, *([key] if key else [])):
         if schema.names.count(name) != 1:
             received = "no such column" if name not in schema.names else "several of that name"
             raise InputError(f"{path} must have one column {name!r}. Received: {received}.")
         found = schema.field(name).type
-        if not holds_cells(found):
+        if not (holds_cells(found) or (have_images and holds_images(found))):
             raise InputError(f"Column {name!r} of {path} must contain cells. Received: {found}.")
     if key is not None and not _holds_keys(schema.field(key).type):
         raise InputError(

@@ -63,7 +63,8 @@ ImageColumn = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="Column with the paths of images, relative to the folder of the table.",
+        help="Column with the paths of images, relative to the folder of the table, or, in "
+        "parquet, with the images themselves.",
     ),
 ]
 Settings = Annotated[

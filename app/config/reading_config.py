@@ -23,8 +23,8 @@ class ReadingConfig:
         keep: columns to learn from although they would be left out, see `app.data.left_out`.
         missing: texts that stand for a missing value, in upper or lower case. An empty cell always
             does; numbers and dates have more, see `serving.columns.MISSING_NUMBERS`.
-        image_column: CSV column with the paths of images, relative to the folder of the CSV file;
-            empty if the columns themselves are the inputs.
+        image_column: column with the paths of images, relative to the folder of the table, or, in
+            parquet, with the images themselves; empty if other columns are the inputs.
         image_size: side, or height and width, of the images of the family `features`. Empty
             chooses it from the files, see `app.data.image_files.choose_shape`.
         unreadable: what to do with images that cannot be read: `refuse` reports an error, `skip`

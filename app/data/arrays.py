@@ -24,6 +24,14 @@ _CHUNK_BYTES = 32_000_000
 _PIXELS_AT_ONCE = 2_400_000
 
 
+def no_room(error: OSError) -> DataError:
+    """Return the error of a temporary file that cannot be written."""
+    return DataError(
+        f"The data does not fit into the temporary folder {tempfile.gettempdir()}: "
+        f"{reason_of(error)}. Set TMPDIR to a folder with more space."
+    )
+
+
 class DiskArray:
     """An array in an unnamed temporary file, which disappears with the process.
 
@@ -68,10 +76,7 @@ class DiskArray:
                 self._file.write(np.ascontiguousarray(rows, self.dtype).data)
                 self._file.flush()
         except OSError as error:
-            raise DataError(
-                f"The data does not fit into the temporary folder {tempfile.gettempdir()}: "
-                f"{reason_of(error)}. Set TMPDIR to a folder with more space."
-            ) from None
+            raise no_room(error) from None
         self.shape = (self.shape[0] + len(rows), *self.shape[1:])
 
     def __getitem__(self, index: Any) -> np.ndarray:

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from serving.images import ImageHeader, read_enough, read_header
 from .arrays import ComputedArray, DiskArray, rows_in_chunk
 from .datasets import fingerprint
 from .reading_progress import tell, tell_progress
+from .stored_images import ImageFile, is_pipe
 
 # Sides that `choose_shape` chooses from. Larger images make steps slower than they make nets
 # better; set `image_size` for those that need it.
@@ -32,7 +32,7 @@ _SAMPLED = 1000
 _MAX_FRACTION = 0.9
 
 
-def choose_shape(paths: Sequence[Path], size: tuple[int, ...] = ()) -> tuple[int, int, int]:
+def choose_shape(paths: Sequence[ImageFile], size: tuple[int, ...] = ()) -> tuple[int, int, int]:
     """Return the shape `(height, width, channels)` to which images are decoded.
 
     Images are square unless `size` names height and width. By default the side is that of half of
@@ -59,13 +59,13 @@ def _rounded(side: int) -> int:
     return fitting[-1] if fitting else max(_MIN_SIDE, -(-side // _MULTIPLE) * _MULTIPLE)
 
 
-def has_color(path: Path) -> bool:
+def has_color(path: ImageFile) -> bool:
     """Return whether the pixels of a file can have a color; false if it cannot be read."""
     header = _header(path)
     return header is not None and header.is_color
 
 
-def _show_color(paths: Sequence[Path]) -> bool:
+def _show_color(paths: Sequence[ImageFile]) -> bool:
     """Return whether an image shows a color; tell if all are gray, though stored in color."""
     stored = 0
     with ThreadPoolExecutor(available_cores()) as pool:
@@ -79,7 +79,7 @@ def _show_color(paths: Sequence[Path]) -> bool:
     return False
 
 
-def _shows_color(path: Path) -> bool | None:
+def _shows_color(path: ImageFile) -> bool | None:
     """Return whether an image shows a color; None if its pixels cannot have one."""
     if not has_color(path):
         return None
@@ -90,15 +90,15 @@ def _shows_color(path: Path) -> bool | None:
     return bool((pixels.max(axis=2) - pixels.min(axis=2) > _TINT).any())
 
 
-def _header(path: Path) -> ImageHeader | None:
+def _header(path: ImageFile) -> ImageHeader | None:
     try:
-        return None if path.is_fifo() else read_header(path)  # a pipe would be waited for
+        return None if is_pipe(path) else read_header(path)
     except (InputError, OSError):
         return None
 
 
 def decode_files(
-    paths: Sequence[Path], shape: tuple[int, ...], read: Callable[[Path], np.ndarray]
+    paths: Sequence[ImageFile], shape: tuple[int, ...], read: Callable[[ImageFile], np.ndarray]
 ) -> tuple[DiskArray | ComputedArray, np.ndarray, list[InputError]]:
     """Decode image files to disk, a few at a time.
 
@@ -115,9 +115,9 @@ def decode_files(
         bool `(files,)`; and the errors of the others.
     """
 
-    def attempt(path: Path) -> tuple[np.ndarray, int] | InputError:
+    def attempt(path: ImageFile) -> tuple[np.ndarray, int] | InputError:
         try:
-            if path.is_fifo():
+            if is_pipe(path):
                 raise InputError(f"An image must be a file. Received: {path}, a pipe.")
             image = read(path)
         except InputError as error:

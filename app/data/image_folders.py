@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Container, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from .image_files import choose_shape, decode_files, has_color
 from .image_lists import SPLITS, ImageList
 from .scenes import LOOKED_AT, note_colors, note_scenes
 from .splits import some
+from .stored_images import ImageFile
 
 
 def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> Dataset:
@@ -33,11 +33,13 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
         DataError: an image cannot be read, or a class has none that can.
     """
     show_ink: list[bool] = []
-    sample: set[Path] = set()
+    sample: set[ImageFile] = set()
     if has_digits:
         shape: tuple[int, ...] = (IMAGE_SIDE, IMAGE_SIDE)
         sample = {found.paths[index] for index in some(len(found.paths), LOOKED_AT)}
-        read: Callable[[Path], np.ndarray] = partial(_read_digit, sample=sample, show_ink=show_ink)
+        read: Callable[[ImageFile], np.ndarray] = partial(
+            _read_digit, sample=sample, show_ink=show_ink
+        )
     else:
         shape = choose_shape(found.paths, reading.image_size)
         read = partial(read_image, shape=shape)
@@ -71,7 +73,7 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
     )
 
 
-def _read_digit(path: Path, sample: Container[Path], show_ink: list[bool]) -> np.ndarray:
+def _read_digit(path: ImageFile, sample: Container[ImageFile], show_ink: list[bool]) -> np.ndarray:
     pixels = read_photograph(path)
     if path in sample:
         show_ink.append(shows_ink(pixels))

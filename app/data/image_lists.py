@@ -16,6 +16,7 @@ from serving.images import IMAGE_SUFFIXES
 
 from .file_names import as_text, check_names
 from .reading_progress import tell
+from .stored_images import ImageFile
 
 # Names of the subfolders that hold the splits of a source.
 SPLITS = {
@@ -33,7 +34,7 @@ class ImageList:
 
     Attributes:
         source: name of the source.
-        paths: the files.
+        paths: the files, or the images that a table holds itself.
         targets: as in `Dataset`.
         labels: name of each class, label or value.
         task: `multiclass`, `multilabel` or `regression`.
@@ -42,7 +43,7 @@ class ImageList:
     """
 
     source: str
-    paths: Sequence[Path]
+    paths: Sequence[ImageFile]
     targets: np.ndarray
     labels: tuple[str, ...]
     task: str
@@ -81,7 +82,7 @@ def list_image_folder(folder: Path) -> ImageList:
     classes = check_image_folder(folder)
     others: list[Path] = []
     labels = [path.name for path in classes["train"]]
-    paths: list[Path] = []
+    paths: list[ImageFile] = []
     targets: list[int] = []
     sizes = []
     for name in SPLITS:

@@ -1,7 +1,7 @@
-"""Lists the images of a table that has a column of paths and columns of targets."""
+"""Lists the images of a table that has a column of paths or images, and columns of targets."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from serving.errors import describe_all
 
 from .column_formats import decide_columns
 from .image_lists import ImageList
-from .reading_progress import tell
+from .reading_progress import tell, tell_progress
+from .stored_images import ImageFile, ImageStore
 from .tables import Batch, Table, check_columns
 from .targets import (
     TargetReader,
@@ -25,28 +26,33 @@ from .targets import (
 
 
 def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageList:
-    """List the images that the column `reading.image_column` of a table names.
+    """List the images that the column `reading.image_column` of a table names, or holds itself.
 
-    Paths are relative to the folder of the table's file. Columns besides the paths and the targets
-    are ignored.
+    Paths are relative to the folder of the table's file. Images that the table holds are copied to
+    a temporary file. Columns besides the images and the targets are ignored. Numbers of classes
+    that have names in the table become these names.
 
     Args:
         table: the table.
-        reading: the column of paths and the columns to predict.
+        reading: the column of images and the columns to predict.
         task: task of the model's head, see `app.data.table_reading.read_table`.
 
     Raises:
-        DataError: a column is missing, paths are wrong, or a target is missing or of the wrong
-            kind. The message names the row; of several wrong paths, the first ones.
+        DataError: a column is missing, paths are wrong, an image or a target is missing, or a
+            target is of the wrong kind. The message names the row; of several wrong paths, the
+            first ones.
     """
     check_columns(table, reading)
     task = task_of_targets(reading, task)
     surveys = [survey_target(name, reading, task) for name in reading.target]
+    is_stored = reading.image_column in table.images
     paths: list[Path] = []
     problems: list[DataError] = []
     batches: list[Batch] = []
-    for batch in table.read():
-        _find_files(table, batch, reading.image_column, paths, problems)
+    for numbered in table.read():
+        if not is_stored:
+            _find_files(table, numbered, reading.image_column, paths, problems)
+        batch = numbered if task == "regression" else _with_class_names(table, numbered)
         refuse_missing_targets(table, batch, surveys, task)
         for survey in surveys:
             survey.learn(batch.numbers, batch.cells[survey.name])
@@ -54,9 +60,10 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
         batches.append(Batch(batch.numbers, cells))
     if problems:
         raise DataError(describe_all(problems))
-    if not paths:
+    if not any(batch.numbers for batch in batches):
         raise DataError(f"{table.source} must have lines below its header. Received: none.")
-    _require_files(table, reading.image_column, paths)
+    if not is_stored:
+        _require_files(table, reading.image_column, paths)
     check_targets(table, surveys, task, reading)
     are_texts = [] if task == "regression" else reading.target
     columns, _ = decide_columns(table, surveys, are_texts)
@@ -65,13 +72,14 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
     )
     for note in targets.notes:
         tell(note)
+    files = _copied_images(table, reading.image_column) if is_stored else paths
     return ImageList(
         source=table.source,
-        paths=paths,
+        paths=files,
         targets=np.concatenate([targets.read(batch) for batch in batches]),
         labels=targets.labels,
         task=task,
-        sizes=(len(paths), 0, 0),
+        sizes=table.sizes or (len(files), 0, 0),
         target_units=targets.units,
     )
 
@@ -83,11 +91,37 @@ def check_first_paths(table: Table, reading: ReadingConfig) -> None:
         DataError: none of them does.
     """
     paths: list[Path] = []
-    for batch in table.read():
+    for batch in () if reading.image_column in table.images else table.read():
         _find_files(table, batch, reading.image_column, paths, [])
         if paths:
             _require_files(table, reading.image_column, paths)
             return
+
+
+def _copied_images(table: Table, column: str) -> list[ImageFile]:
+    """Copy the images of a column to a temporary file, one row group after the other."""
+
+    def named() -> Iterator[tuple[str, bytes]]:
+        for row, content in enumerate(table.images[column]()):
+            if content is None:
+                raise DataError(
+                    f"Each row must hold an image. Received: none in {column!r} of "
+                    f"{table.place(row)}."
+                )
+            path, number = table.file_of(row)
+            yield f"{path}:{number}", content
+            tell_progress(row + 1, 0, "copying images")
+
+    return list(ImageStore().add(named()))
+
+
+def _with_class_names(table: Table, batch: Batch) -> Batch:
+    """Return a batch with the names of classes for their numbers; -1 is a missing one."""
+    cells = dict(batch.cells)
+    for column, names in table.class_names.items():
+        known = {"-1": "", **{str(number): name for number, name in enumerate(names)}}
+        cells[column] = [known.get(cell, cell) for cell in batch.cells[column]]
+    return batch._replace(cells=cells)
 
 
 def _require_files(table: Table, column: str, paths: Sequence[Path]) -> None:
@@ -104,6 +138,7 @@ def _find_files(
     """Add the paths of a batch to `paths`, and what is wrong with others to `problems`."""
     for number, cell in zip(batch.numbers, batch.cells[column], strict=True):
         try:
-            paths.append(find_image(Path(table.source), table.place(number), column, cell))
+            path, _ = table.file_of(number)
+            paths.append(find_image(Path(path), table.place(number), column, cell))
         except DataError as error:
             problems.append(error)

@@ -33,7 +33,7 @@ from .image_tables import list_image_table
 from .reading_progress import tell
 from .source_kinds import NAMED, is_code, kind_of_source, parts_of
 from .sources import load_dataset
-from .tables import SUFFIXES, Table, check_columns, open_table
+from .tables import Table, check_columns, holds_table, open_table
 from .targets import (
     check_target_units,
     names_of_targets,
@@ -138,7 +138,7 @@ def _read(source: str, manifest: Manifest, reading: ReadingConfig) -> Dataset:
 
 def _without_columns(source: str, reading: ReadingConfig) -> ReadingConfig:
     """Return the settings for a source; those of the training's table do not concern others."""
-    return reading if Path(source).suffix.lower() in SUFFIXES else ReadingConfig()
+    return reading if holds_table(source) else ReadingConfig()
 
 
 def _require(is_taken: bool, manifest: Manifest, source: str, what: str) -> None:

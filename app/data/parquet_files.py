@@ -1,27 +1,35 @@
 """Reads parquet files. Only this module of `app.data` needs pyarrow."""
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.errors import DataError
-from app.system.arrow_types import holds_cells
+from app.system.arrow_types import holds_cells, holds_images
 from serving.columns import cell_text
 from serving.csv_lines import CHUNK
 from serving.errors import cannot_read, reason_of
 from serving.frames import arrow_values
 
+from .image_lists import SPLITS
 from .tables import Batch, Table
+
+# Images that are taken out of a row group together.
+_IMAGES_AT_ONCE = 64
 
 
 def open_parquet(path: Path) -> Table:
     """Return the table in a parquet file, whose cells are those of a CSV file with the same rows.
 
     Rows are counted from 0. One row group at a time is in memory. Columns without cells, such as
-    those of lists, are not read.
+    those of lists, are not read, but for images.
 
     Raises:
         DataError: the file cannot be read, or a column is named twice.
@@ -36,17 +44,122 @@ def open_parquet(path: Path) -> Table:
     others = {field.name: str(field.type) for field in schema if not holds_cells(field.type)}
     readable = [name for name in schema.names if name not in others]
     read = partial(_read, path, readable)
-    return Table(str(path), tuple(schema.names), read, unit="row", without_cells=others)
+    images = {
+        field.name: partial(_read_images, path, field)
+        for field in schema
+        if holds_images(field.type)
+    }
+    return Table(
+        str(path),
+        tuple(schema.names),
+        read,
+        unit="row",
+        without_cells=others,
+        images=images,
+        class_names=_class_names(schema),
+    )
+
+
+def open_shards(folder: Path, files: Sequence[Path]) -> Table:
+    """Return the parquet files of a folder as one table, as data sets of Hugging Face are stored.
+
+    Args:
+        folder: the folder.
+        files: its files. If their names begin with those of splits, such as
+            `train-00000-of-00002.parquet`, they are read in the order training, validation, test.
+
+    Raises:
+        DataError: a file cannot be read, has other columns than the first, or is of no split though
+            others are; or there is no training split.
+    """
+    splits = [_split_of(path) for path in files]
+    if any(splits) and not ("train" in splits and all(splits)):
+        wrong = files[splits.index("")] if "" in splits else files[0]
+        raise DataError(
+            "The names of parquet files must begin with train, validation or test, and one with "
+            f"train, or none with any of these. Received: {wrong} in a folder of {len(files)}."
+        )
+    names = list(SPLITS)
+    places = sorted(range(len(files)), key=lambda n: names.index(splits[n]) if splits[n] else 0)
+    tables = [open_parquet(files[place]) for place in places]
+    first = tables[0]
+    for table in tables:
+        if (table.names, table.class_names) != (first.names, first.class_names):
+            raise DataError(
+                "The parquet files of a folder must have the same columns and classes. Received: "
+                f"{first.source} with {', '.join(first.names)}, and {table.source} with "
+                f"{', '.join(table.names)}."
+            )
+    counts = [pq.read_metadata(table.source).num_rows for table in tables]
+    starts = [0, *accumulate(counts)][:-1]
+
+    def read() -> Iterator[Batch]:
+        for start, table in zip(starts, tables, strict=True):
+            for numbers, cells in table.read():
+                yield Batch([start + number for number in numbers], cells)
+
+    def read_images(name: str) -> Iterator[bytes | None]:
+        for table in tables:
+            yield from table.images[name]()
+
+    sizes = [
+        sum(counts[n] for n, place in enumerate(places) if splits[place] == name) for name in names
+    ]
+    return replace(
+        first,
+        source=str(folder),
+        read=read,
+        images={
+            name: partial(read_images, name)
+            for name in first.images
+            if all(name in table.images for table in tables)
+        },
+        sizes=(sizes[0], sizes[1], sizes[2]) if any(splits) else (),
+        starts={
+            start: table.source
+            for start, table, count in zip(starts, tables, counts, strict=True)
+            if count
+        },
+    )
+
+
+def _split_of(path: Path) -> str:
+    """Return the split that the name of a file begins with; empty for none."""
+    word = re.split(r"[^a-z]", path.stem.lower())[0]
+    return next((split for split, names in SPLITS.items() if word in names), "")
+
+
+def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return the names of classes 0, 1 and so on by column, as the library datasets writes them."""
+    try:
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        found = {name: each.get("names") for name, each in features.items() if name in schema.names}
+    except (TypeError, KeyError, ValueError, AttributeError):  # written by something else
+        return {}
+    return {name: list(map(str, names)) for name, names in found.items() if names}
 
 
 def _read(path: Path, names: list[str]) -> Iterator[Batch]:
     start = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             for batch in file.iter_batches(CHUNK, columns=names):
                 numbers = list(range(start, start + len(batch)))
                 yield Batch(numbers, {name: _cells(path, batch, name) for name in names})
                 start += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(cannot_read(path, error, "parquet")) from None
+
+
+def _read_images(path: Path, field: pa.Field) -> Iterator[bytes | None]:
+    """Yield the images of a column, None for a missing one."""
+    is_struct = pa.types.is_struct(field.type)
+    columns = [f"{field.name}.bytes" if is_struct else field.name]
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+            for batch in file.iter_batches(_IMAGES_AT_ONCE, columns=columns):
+                for found in batch.column(field.name).to_pylist():
+                    yield found["bytes"] if is_struct and found is not None else found
     except (pa.ArrowException, OSError) as error:
         raise DataError(cannot_read(path, error, "parquet")) from None
 

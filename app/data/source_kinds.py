@@ -18,7 +18,7 @@ from serving.errors import either
 from serving.frames import is_table
 
 from .file_names import check_names
-from .tables import SUFFIXES, check_columns, open_table
+from .tables import SUFFIXES, check_columns, holds_table, list_shards, open_table
 
 # File of a folder of arrays that says what they are.
 ARRAY_FACTS = "arrays.json"
@@ -101,7 +101,7 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
     """
     path = Path(source)
     suffix = path.suffix.lower()
-    may_be_table = suffix in SUFFIXES or is_code(source)  # a function may return a table
+    may_be_table = is_code(source) or holds_table(source)  # a function may return a table
     for name in () if may_be_table else _OF_TABLES:
         if value := getattr(reading, name):
             given = value if isinstance(value, str) else ",".join(value)
@@ -114,7 +114,7 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
     if is_code(source):
         return "code"
     if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
-        return "arrays" if is_array_folder(source) else "folder"
+        return _kind_of_folder(source, reading)
     is_unknown = suffix not in (*SUFFIXES, *_ARRAYS)
     if is_unknown and len(path.parts) > 1 and not os.path.exists(source):  # noqa: PTH110
         raise DataError(f"The data source does not exist. Received: {path}.{where_looked(source)}")
@@ -130,6 +130,19 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
             f"Received: {path}.{where_looked(source)}"
         )
     return "table" if suffix in SUFFIXES else suffix
+
+
+def _kind_of_folder(source: str, reading: ReadingConfig) -> str:
+    if is_array_folder(source):
+        return "arrays"
+    if not list_shards(Path(source)):
+        return "folder"
+    if not reading.image_column:
+        raise DataError(
+            "A folder of parquet files must hold images: --image-column COLUMN. "
+            f"Received: {source}, and no column. To learn from rows, give a file."
+        )
+    return "table"
 
 
 def check_source(source: str, reading: ReadingConfig, family: Family) -> None:

@@ -129,7 +129,11 @@ def _survey_table(table: Table, reading: ReadingConfig, task: str) -> _Survey:
     ]
     targets = [survey_target(name, reading, task) for name in reading.target]
     names = [each.name for each in (*features, *targets)]
-    table.require_cells(names, ", or leave it out with --drop")
+    for name in names:
+        images = (
+            f", learn from its images with --image-column {name}," if name in table.images else ","
+        )
+        table.require_cells([name], f"{images} or leave it out with --drop")
     survey = _Survey(features, targets, Batch([], {name: [] for name in names}))
     for batch in _read_and_tell(table, "surveying rows"):
         refuse_missing_targets(table, batch, targets, task)

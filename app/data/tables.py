@@ -1,13 +1,14 @@
 """Tables that are read a few thousand rows at a time: CSV and parquet files."""
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from app.system.hidden_files import is_hidden
 from models.checks import suggest
 from serving.csv_lines import find_separator, read_columns, read_header
 from serving.errors import InputError
@@ -39,6 +40,11 @@ class Table:
         unit: what the numbers of rows count: `line` or `row`.
         separator: what separates the cells; empty for parquet.
         without_cells: the types of columns that cannot be read, such as lists, by name.
+        images: reads the images that a column holds itself, by name: the bytes of each row, None
+            for a missing image.
+        class_names: names of the classes 0, 1 and so on, by the column of their numbers.
+        sizes: number of rows in training, validation and test; empty if the source has no splits.
+        starts: path of each file of a folder by the number of its first row; empty for a file.
     """
 
     source: str
@@ -47,10 +53,20 @@ class Table:
     unit: str = "line"
     separator: str = ""
     without_cells: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, Callable[[], Iterator[bytes | None]]] = field(default_factory=dict)
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sizes: tuple[int, int, int] | tuple[()] = ()
+    starts: Mapping[int, str] = field(default_factory=dict)
+
+    def file_of(self, number: int) -> tuple[str, int]:
+        """Return the path of the file that a row is in, and its number there."""
+        start = max((start for start in self.starts if start <= number), default=0)
+        return self.starts.get(start, self.source), number - start
 
     def place(self, number: int) -> str:
         """Return where a row is, such as `line 7 of flowers.csv`."""
-        return f"{self.unit} {number} of {self.source}"
+        path, own = self.file_of(number)
+        return f"{self.unit} {own} of {path}"
 
     def require_cells(self, names: Iterable[str], or_else: str = "") -> None:
         """Raise `DataError` unless these columns can be read; `or_else` adds a way out."""
@@ -63,19 +79,35 @@ class Table:
                 )
 
 
+def holds_table(source: str) -> bool:
+    """Return whether a source is a file of rows by its suffix, or a folder of parquet files."""
+    return Path(source).suffix.lower() in SUFFIXES or bool(list_shards(Path(source)))
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """Return the parquet files of a folder without subfolders, sorted by name; none of others."""
+    try:
+        inside = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    except OSError:  # no folder, or one that must not be read
+        return []
+    found = sorted(path for path in inside if path.suffix.lower() == PARQUET)
+    return [] if found and any(path.is_dir() for path in inside) else found
+
+
 def open_table(path: Path) -> Table:
-    """Return the table in a .csv or .parquet file. Its rows are read later.
+    """Return the table in a .csv or .parquet file, or in a folder of the latter; rows come later.
 
     Raises:
         DataError: the file cannot be read, or does not name each column once.
         ModuleNotFoundError: the file is parquet, and pyarrow is not installed.
     """
-    if path.suffix.lower() == PARQUET:
+    shards = list_shards(path)
+    if shards or path.suffix.lower() == PARQUET:
         if importlib.util.find_spec("pyarrow") is None:
             raise ModuleNotFoundError("Parquet files need pyarrow.", name="pyarrow")
-        from .parquet_files import open_parquet
+        from .parquet_files import open_parquet, open_shards
 
-        return open_parquet(path)
+        return open_shards(path, shards) if shards else open_parquet(path)
     try:
         names = tuple(read_header(path))
     except InputError as error:
@@ -106,14 +138,8 @@ def check_columns(table: Table, reading: ReadingConfig) -> None:
         raise DataError(
             f"A target cannot be the image column. Received: {reading.image_column!r} in both."
         )
-    kind = table.without_cells.get(reading.image_column, "")
-    if "binary" in kind:  # of bytes, or of a struct with bytes and a path
-        raise DataError(
-            f"The column {reading.image_column!r} of {source} must hold paths of images. Received: "
-            f"{kind}, which are the images themselves. Write each to a file, and its path into the "
-            "column."
-        )
-    table.require_cells([*reading.target, *filter(None, [reading.image_column])])
+    of_paths = [] if reading.image_column in table.images else [reading.image_column]
+    table.require_cells([*reading.target, *filter(None, of_paths)])
     if set(names) <= {*reading.target, *reading.drop}:
         raise DataError(f"{source} must have columns besides the target. Received: none.")
 

@@ -17,7 +17,7 @@ from .calibration import (
     confidence_and_truth,
 )
 from .intervals import errors_by_decile
-from .metrics import Scorer, class_scores, make_scorer
+from .metrics import Scorer, class_scores, make_scorer, value_scores
 from .mistakes import confused_pairs, error_quantiles
 from .resampling import resample, score_intervals
 from .thresholds import precision_and_recall
@@ -104,8 +104,8 @@ def evaluate_predictions(
         `scores`, each with its interval; `positive`, the positive one of two classes, or None; what
         `data_gaps` returns; for classes and labels `classes`, `calibration` and, if the model has
         them, `thresholds` and `decisions`, a line on each that says what is predicted; for classes
-        `confusions` and, if the model has one, `reject_option`; for values `error_quantiles`,
-        `errors_by_decile` and, if the model has intervals, `coverage`.
+        `confusions` and, if the model has one, `reject_option`; for values `values`, the scores of
+        each, `error_quantiles`, `errors_by_decile` and, if the model has intervals, `coverage`.
     """
     targets, labels = dataset.targets[indices], manifest.labels
     scorer = scorer_of(manifest, dataset, indices, predictions)
@@ -166,6 +166,7 @@ def _accepted(threshold: float, targets: np.ndarray, predictions: np.ndarray) ->
 def _evaluate_values(manifest: Manifest, targets: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     named: Sequence[str] = manifest.labels[:_MAX_VALUES]
     found: dict[str, Any] = {
+        "values": value_scores(targets, values, manifest.labels),
         "error_quantiles": error_quantiles(targets, values, manifest.labels),
         "errors_by_decile": {
             label: errors_by_decile(targets[:, n], values[:, n]) for n, label in enumerate(named)

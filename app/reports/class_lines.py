@@ -28,11 +28,14 @@ def describe_classes(classes: Sequence[dict[str, Any]], is_behind: bool = False)
     return texts[:SHOWN_CLASSES] + more
 
 
-def describe_values(values: Mapping[str, dict[str, float]]) -> list[str]:
+def describe_values(
+    values: Mapping[str, dict[str, float]], all_in: str = "evaluation.json"
+) -> list[str]:
     """Return error and R² of each of several values, a line each; of many, of the first ones.
 
     Args:
         values: see `app.evaluation.metrics.value_scores`.
+        all_in: where those are that are not shown.
     """
     if len(values) == 1:
         return []  # the scores of the run are its own
@@ -42,7 +45,7 @@ def describe_values(values: Mapping[str, dict[str, float]]) -> list[str]:
         for label, scores in list(values.items())[:SHOWN_CLASSES]
     ]
     left_out = len(values) - SHOWN_CLASSES
-    return [*lines, f"{left_out} more are in evaluation.json"] if left_out > 0 else lines
+    return [*lines, f"{left_out} more are in {all_in}"] if left_out > 0 else lines
 
 
 def write_class_scores(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from serving.written_numbers import (
     write_score,
 )
 
-from .class_lines import SHOWN_CLASSES, describe_classes
+from .class_lines import SHOWN_CLASSES, describe_classes, describe_values
 
 # What the methods of intervals are, for people.
 METHODS = {"wilson": "Wilson", "bootstrap": "bootstrap", "agresti-min": "Agresti and Min"}
@@ -70,6 +70,8 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"calibration: {describe_calibration(facts['calibration'])}")
     if "classes" in facts:
         lines += [f"classes:     {line}" for line in describe_classes(facts["classes"])]
+    values = describe_values(facts.get("values", {}), "the page of --page")
+    lines += [f"values:      {line}" for line in values]
     lines += [
         f"confused:    {describe_confusion(pair)}"
         for pair in facts.get("confusions", ())[:_SHOWN_PAIRS]

@@ -62,6 +62,7 @@ def write_evaluation_page(
         claimed=manifest.metrics,
         claimed_on=manifest.measured_on,
         classes=facts.get("classes", ()),
+        values=facts.get("values", {}),
         gaps=describe_gaps(facts),
         methods=describe_methods(facts["scores"]),
         calibration=describe_calibration(facts["calibration"]) if "calibration" in facts else "",

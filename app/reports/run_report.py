@@ -163,6 +163,7 @@ def write_report(
         deciles=evaluation.get("errors_by_decile", {}),
         importance=evaluation.get("importance"),
         shown_columns=_SHOWN_COLUMNS,
+        values=evaluation.get("values", {}),  # runs of earlier versions have none
         classes=evaluation.get("classes", ()),
         probes=evaluation.get("probes"),
         shown_classes=SHOWN_CLASSES,

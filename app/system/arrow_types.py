@@ -1,4 +1,4 @@
-"""Tells which columns of parquet files hold cells. Only modules that need pyarrow import it."""
+"""Tells which columns of parquet hold cells or images. Only modules that need pyarrow import it."""
 
 import pyarrow as pa
 
@@ -17,8 +17,18 @@ _KINDS = (
 )
 
 
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+
+
 def holds_cells(found: pa.DataType) -> bool:
     """Return whether a column of this type holds numbers, texts, truth values or dates."""
     if pa.types.is_dictionary(found):
         return holds_cells(found.value_type)
     return any(is_kind(found) for is_kind in _KINDS)
+
+
+def holds_images(found: pa.DataType) -> bool:
+    """Return whether a column of this type may hold images: bytes, or a struct with `bytes`."""
+    if pa.types.is_struct(found):
+        return any(each.name == "bytes" and holds_images(each.type) for each in found)
+    return any(is_kind(found) for is_kind in _BYTES)

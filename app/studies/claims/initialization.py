@@ -38,7 +38,9 @@ SUITS = {
     "tanh": ("xavier_normal", "kaiming_normal"),
     "relu": ("kaiming_normal", "xavier_normal"),
 }
-WIDTH = 64
+# The depth is the same in quick mode: what is left of a signal depends on it, and so does what a
+# bound on that means.
+WIDTH, DEPTH = 64, 10
 WATCHED = 300  # samples on which activations and gradients are measured
 # A signal has vanished if the last layer's mean square is less than STARVED times that of the first
 # layer. A loss is stuck above STUCK nats; guessing has a loss of ln 10 = 2.3.
@@ -54,10 +56,9 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _train(activation: str, effort: Effort) -> dict[str, Any]:
     digits, seeds = digit_rows(), effort.seeds
-    depth = effort.choose(10, 6)
     train = np.arange(1200)
     settings = {
-        "hidden": [WIDTH] * depth,
+        "hidden": [WIDTH] * DEPTH,
         "activation": activation,
         "batch_size": 60,
         "epochs": effort.choose(10, 3),
@@ -75,7 +76,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
     weights = [np.concatenate(group) for group in zip(*starts, strict=True)]
     for variable, value in zip(nets.trainable_variables, weights, strict=True):
         variable.assign(value)
-    variances = _variances(nets, digits, depth)
+    variances = _variances(nets, digits)
     config = configure(settings, len(INITIALIZERS) * seeds)
     fitted = fit_replicas(config, digits, train, callbacks=[StartFrom(weights)])
     kernels = [w for w in learning_weights(fitted.model) if w.ndim == 3][:-1]
@@ -92,9 +93,9 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
     }
 
 
-def _variances(nets: keras.Model, digits: Any, depth: int) -> dict[str, np.ndarray]:
+def _variances(nets: keras.Model, digits: Any) -> dict[str, np.ndarray]:
     """Return the mean square of each hidden layer's activations and of its gradient."""
-    names = [*(f"hidden{number}" for number in range(1, depth)), "features"]
+    names = [*(f"hidden{number}" for number in range(1, DEPTH)), "features"]
     layers = keras.Model(nets.inputs, [nets.get_layer(name).output for name in names])
     given = layers(keras.ops.convert_to_tensor(digits.inputs[:WATCHED]))
     one_hot = np.eye(10, dtype="float32")[digits.targets[:WATCHED]]
