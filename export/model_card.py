@@ -425,7 +425,7 @@ def _int8(manifest: Manifest) -> str:
 
 def _agreement(value: float, low: float | None) -> tuple[str, str]:
     if low is None:
-        return "lowest R² of a value, int8 against float32", f"{value:.4f}"
+        return "lowest R² of a value, int8 against float32", f"{value:.6g}"
     measure = "samples decided alike, int8 and float32 (95% interval from)"
     return measure, f"{write_percent(value)} ({write_percent(low)})"
 

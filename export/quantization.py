@@ -347,11 +347,10 @@ class _Answers:
     @property
     def are_good(self) -> bool:
         """Whether int8 is as accurate as float32, and answers as it does."""
-        if 100 * (self.before - self.after) > _MAX_LOST:
-            return False
+        is_accurate = 100 * (self.before - self.after) <= _MAX_LOST
         if self.agreement_low is None:
-            return self.agreement >= _MIN_R_SQUARED
-        return self.agreement_low >= _MIN_AGREEMENT
+            return is_accurate and self.agreement >= _MIN_R_SQUARED
+        return is_accurate and self.agreement_low >= _MIN_AGREEMENT
 
 
 def _answers(runs: dict[str, Run], data: Int8Data, kind: OutputKind) -> _Answers:

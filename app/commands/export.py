@@ -427,7 +427,7 @@ def describe_int8(manifest: Any) -> str:
         alike, least = write_percent(found.agreement), write_percent(found.agreement_low)
         change += f", {alike} of samples decided as by float32 (95% interval from {least})"
     elif found.agreement is not None:
-        change += f", R² against float32 at least {found.agreement:.4f}"
+        change += f", R² against float32 at least {found.agreement:.6g}"
     return (
         f"{'included' if found.kept else 'not included'}: latency {found.latency_ratio_1:.2f} and "
         f"{found.latency_ratio_64:.2f} times that of float32 at batch sizes 1 and 64, {change}"
