@@ -58,7 +58,7 @@ from .publish import (
     version_lock,
     write_checksums,
 )
-from .quantization import NEEDS_SAMPLES, Int8Data, evaluate_int8, lacks_samples, require_float32
+from .quantization import Int8Data, evaluate_int8, require_float32
 from .sample_generation import draw_samples
 from .samples import Samples, choose_golden, finite_samples, spread, with_edge_cases
 from .saved_model import write_saved_model
@@ -206,14 +206,14 @@ def _write_evidence(
         are_finite=are_finite,
         thresholds=None if facts.thresholds is None else facts.thresholds.values,
     )
-    int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
+    int8, without_int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, written.opset)
     notes += tuple(
         f"The ONNX graph was not cleaned by {name}: {reason}"
         for name, reason in (written.left_out | faulty).items()
     )
-    if lacks_samples(inference, folder, data, kind, options.int8):
-        notes += (NEEDS_SAMPLES,)
+    if without_int8:
+        notes += (without_int8,)
     float16 = _half_precision(known, golden_inputs, folder, kind, options)
     return replace(manifest, int8=int8, float16=float16, warnings=(*manifest.warnings, *notes))
 

@@ -411,6 +411,8 @@ def _int8(manifest: Manifest) -> str:
         (f"{score}, float32", _measured(form, found.accuracy_float32)),
         (f"{score}, int8", _measured(form, found.accuracy_int8)),
     ]
+    if found.agreement is not None:
+        rows.append(_agreement(found.agreement, found.agreement_low))
     if found.largest_sum is not None:
         limit = f"largest sum of two products (at most {LARGEST_SUM:,})"
         rows.append((limit, f"{found.largest_sum:,}"))
@@ -419,6 +421,13 @@ def _int8(manifest: Manifest) -> str:
         f"## int8\n\nA quantized model was calibrated on {found.calibrated_on}. It was "
         f"{is_kept}.\n\n{_table(('measure', 'value'), rows)}"
     )
+
+
+def _agreement(value: float, low: float | None) -> tuple[str, str]:
+    if low is None:
+        return "lowest R² of a value, int8 against float32", f"{value:.6g}"
+    measure = "samples decided alike, int8 and float32 (95% interval from)"
+    return measure, f"{write_percent(value)} ({write_percent(low)})"
 
 
 def _measured(form: str, value: float | None) -> str:

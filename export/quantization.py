@@ -17,6 +17,7 @@ from serving.errors import one_line
 from serving.int8 import ANSWERS, largest_sum
 from serving.manifest import Int8, Parity
 from serving.parity import Inputs, count_samples, run_in_batches, take_samples
+from serving.proportions import wilson_interval
 from serving.timing import median_ms
 
 from .batches import batch_sizes
@@ -32,6 +33,9 @@ from .steps import begin_step
 POLICIES = ("always", "auto", "never")
 # Percentage points of accuracy that int8 may lose.
 _MAX_LOST = 0.1
+# Lower end of the interval of the fraction of samples that int8 decides as float32 does: 188
+# samples are too few to reach it, even if all of them agree. And the R² of values.
+_MIN_AGREEMENT, _MIN_R_SQUARED = 0.98, 0.999
 _TIMED_BATCHES = (1, 64)
 _TRIES, _ROUNDS = 3, 15
 # int8 has never been faster where float32 takes less for the larger batch: its own steps between
@@ -43,6 +47,7 @@ NEEDS_SAMPLES = (
     "int8 answers them. Give --samples or --evaluate."
 )
 _NOT_FINITE = "one that answers some samples, such as zeros or no words, with NaN or infinity"
+_NO_LAYER = "no layer with constant weights"
 # Samples in a batch, which bounds the memory.
 _BATCH = 32
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -66,6 +71,8 @@ class Int8Data:
         are_finite: Whether float32 answered every sample of the proof without NaN and infinity.
         thresholds: See `serving.decisions.decide`.
         are_drawn: Whether the samples were drawn, so that `auto` does not try int8.
+        are_disjoint: Whether no sample is in both, so that both count when int8 is compared with
+            float32. Otherwise only those of the evaluation do, or some would count twice.
     """
 
     calibration: Inputs
@@ -76,6 +83,7 @@ class Int8Data:
     are_finite: bool = True
     thresholds: tuple[float, ...] | None = None
     are_drawn: bool = False
+    are_disjoint: bool = False
 
 
 def evaluate_int8(
@@ -85,7 +93,7 @@ def evaluate_int8(
     golden: Inputs,
     kind: OutputKind,
     policy: str,
-) -> Int8 | None:
+) -> tuple[Int8 | None, str]:
     """Quantize `model.onnx`, measure both models, and leave `model.int8.onnx` there if it is kept.
 
     Static QDQ with int8 weights, per channel, and uint8 activations (Jacob et al., 2018). Layers
@@ -106,32 +114,35 @@ def evaluate_int8(
         data: Samples to calibrate and to evaluate on.
         golden: Golden inputs, on which the receiver will check the model.
         kind: What the outputs stand for. If that is unknown, so is the accuracy.
-        policy: `always`; `auto`, which keeps int8 if it is faster at batch sizes 1 and 64 and loses
-            at most 0.1 percentage points of accuracy, and does not try it on a net that runs 64
-            samples in less than 30 microseconds; or `never`.
+        policy: `always`; `auto`, which keeps int8 if it is faster at batch sizes 1 and 64, loses
+            at most 0.1 percentage points of accuracy and answers as float32 does, and does not try
+            it on a net that runs 64 samples in less than 30 microseconds; or `never`.
 
     Returns:
-        The decision with its numbers; None if there was nothing to decide.
+        The decision with its numbers, None if there was nothing to decide; and one sentence why
+        `auto` has made no int8 model, empty if it has made one or needs no reason.
 
     Raises:
         ExportError: The policy is `always`, but the graph cannot be quantized.
     """
-    is_left_out = data.are_drawn and policy == "auto"
-    if is_left_out or not _is_tried(inference, folder, data, kind, policy):
-        return None
+    if not _is_tried(inference, folder, data, kind, policy):
+        return None, ""
+    if data.are_drawn and policy == "auto":
+        return None, NEEDS_SAMPLES
     begin_step("quantizing to int8 and timing it")
     is_finite = data.are_finite and _is_finite_on_nothing(inference, folder, golden)
     failure = _quantize(inference, folder, data.calibration) if is_finite else _NOT_FINITE
     if failure:
         (folder / INT8).unlink(missing_ok=True)
+        reason = f"int8 needs a graph that can be quantized. Received: {failure}."
         if policy == "always":
-            raise ExportError(f"int8 needs a graph that can be quantized. Received: {failure}.")
-        return None
+            raise ExportError(reason)
+        return None, "" if failure == _NO_LAYER else f"No int8 model was made: {reason}"
     runs = {name: onnx_runner(inference, folder / name) for name in (MODEL, INT8)}
     decision = _decide(runs, data, kind, policy)
     if not decision.kept:
         (folder / INT8).unlink()
-        return decision
+        return decision, ""
     answers = run_in_batches(runs[INT8], golden, largest_batch(golden, _BATCH))
     write_outputs(inference, answers, folder / ANSWERS)
     # The receiver checks it on the golden samples, which include edge cases: measure these too.
@@ -140,7 +151,7 @@ def evaluate_int8(
         decision,
         parity=_parity(inference, runs[INT8], samples, kind),
         largest_sum=largest_sum((folder / INT8).read_bytes()),
-    )
+    ), ""
 
 
 def require_float32(inference: InferenceFunction, policy: str) -> None:
@@ -150,14 +161,6 @@ def require_float32(inference: InferenceFunction, policy: str) -> None:
             "int8 needs a model in float32. Received: one that Keras quantized. "
             "Leave --int8 out: its graph is int8 already."
         )
-
-
-def lacks_samples(
-    inference: InferenceFunction, folder: Path, data: Int8Data, kind: OutputKind, policy: str
-) -> bool:
-    """Return whether int8 was not tried only because samples are drawn, see `evaluate_int8`."""
-    is_auto = data.are_drawn and policy == "auto"
-    return is_auto and _is_tried(inference, folder, data, kind, policy)
 
 
 def _is_tried(
@@ -193,25 +196,26 @@ def _is_too_short(inference: InferenceFunction, folder: Path, data: Int8Data) ->
 
 
 def _decide(runs: dict[str, Run], data: Int8Data, kind: OutputKind, policy: str) -> Int8:
-    """Measure the latency and accuracy of both models, and decide whether int8 is kept."""
+    """Measure latency, accuracy and agreement of both models; decide whether int8 is kept."""
     ratios = [
         _latency_ratio(runs, take_samples(data.evaluation, _sample_indices(data, size)))
         for size in _TIMED_BATCHES
     ]
-    before, after = _accuracies(runs, data, kind)
-    lost = 100 * (before - after) if before is not None and after is not None else 0.0
-    # As `serving.int8.why_not_here` decides on the machine that loads it.
-    is_better = math.prod(ratios) < 1 and lost <= _MAX_LOST
+    found = None if kind.prediction_output is None else _answers(runs, data, kind)
+    # The ratios as `serving.int8.why_not_here` takes them on the machine that loads the model.
+    is_better = math.prod(ratios) < 1 and found is not None and found.are_good
     return Int8(
         kept=policy == "always" or is_better,
         policy=policy,
         latency_ratio_1=ratios[0],
         latency_ratio_64=ratios[1],
-        accuracy_float32=before,
-        accuracy_int8=after,
+        accuracy_float32=None if found is None else found.before,
+        accuracy_int8=None if found is None else found.after,
         calibrated_on=data.calibrated_on,
         measured_on=data.measured_on,
         parity=(),
+        agreement=None if found is None else found.agreement,
+        agreement_low=None if found is None else found.agreement_low,
     )
 
 
@@ -254,7 +258,7 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
             model = onnx.load(prepared)
             nodes = _quantizable(model)
             if not nodes:
-                return "no layer with constant weights"
+                return _NO_LAYER
             if _flatten_biases(model):
                 onnx.save(model, prepared)
             quantize_static(
@@ -272,7 +276,9 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
             )
             onnx_runner(inference, folder / INT8)(take_samples(calibration, slice(0, 1)))
         except Exception as error:  # onnxruntime raises anything on a graph it does not know
-            return f"{type(error).__name__}: {one_line(error)}"[:160]
+            # The folders are of this machine, and are removed.
+            reason = one_line(error).replace(f"{workplace}/", "").replace(f"{folder}/", "")
+            return f"{type(error).__name__}: {reason}"[:160].rstrip(". ")
     return ""
 
 
@@ -329,21 +335,54 @@ def _call(run: Run, batch: Inputs) -> Callable[[], Any]:
     return lambda: run(batch)
 
 
-def _accuracies(
-    runs: dict[str, Run], data: Int8Data, kind: OutputKind
-) -> tuple[float | None, float | None]:
-    """Return the accuracy of float32 and of int8; None where it is unknown."""
-    if kind.prediction_output is None:
-        return None, None
-    size = largest_batch(data.evaluation, _BATCH)
-    predictions = {
-        name: run_in_batches(run, data.evaluation, size)[kind.prediction_output]
-        for name, run in runs.items()
+@dataclass(frozen=True)
+class _Answers:
+    """How well int8 answers: both accuracies, and the agreement with float32, see `Int8`."""
+
+    before: float
+    after: float
+    agreement: float
+    agreement_low: float | None
+
+    @property
+    def are_good(self) -> bool:
+        """Whether int8 is as accurate as float32, and answers as it does."""
+        is_accurate = 100 * (self.before - self.after) <= _MAX_LOST
+        if self.agreement_low is None:
+            return is_accurate and self.agreement >= _MIN_R_SQUARED
+        return is_accurate and self.agreement_low >= _MIN_AGREEMENT
+
+
+def _answers(runs: dict[str, Run], data: Int8Data, kind: OutputKind) -> _Answers:
+    """Measure how well int8 answers.
+
+    Agreement needs no targets, so that the calibration samples count too. Their inputs are not
+    joined with those of the evaluation, which may fill the memory that samples may take.
+    """
+    evaluated = _decisions(runs, data.evaluation, data, kind)
+    targets = evaluated[MODEL] if data.targets is None else data.targets
+    before, after = (_accuracy(evaluated[name], targets, kind) for name in (MODEL, INT8))
+    sets = [evaluated]
+    if data.are_disjoint:
+        sets.append(_decisions(runs, data.calibration, data, kind))
+    wanted, found = (np.concatenate([one[name] for one in sets]) for name in (MODEL, INT8))
+    if kind.task == "regression":
+        return _Answers(before, after, float(_r_squared(found, wanted).min()), None)
+    count = len(wanted)
+    same = int((wanted == found).reshape(count, -1).all(axis=1).sum())
+    return _Answers(before, after, same / count, wilson_interval(same, count)[0])
+
+
+def _decisions(
+    runs: dict[str, Run], inputs: Inputs, data: Int8Data, kind: OutputKind
+) -> dict[str, np.ndarray]:
+    """Return what each model decides for the samples, see `_decided`."""
+    size = largest_batch(inputs, _BATCH)
+    name = str(kind.prediction_output)
+    return {
+        model: _decided(run_in_batches(run, inputs, size)[name], kind, data.thresholds)
+        for model, run in runs.items()
     }
-    decided = {name: _decided(found, kind, data.thresholds) for name, found in predictions.items()}
-    targets = decided[MODEL] if data.targets is None else data.targets
-    first, second = (_accuracy(decided[name], targets, kind) for name in (MODEL, INT8))
-    return first, second
 
 
 def _decided(
@@ -356,12 +395,15 @@ def _decided(
 def _accuracy(decided: np.ndarray, targets: np.ndarray, kind: OutputKind) -> float:
     """Return the fraction of right classes or of right decisions on labels, or the mean R²."""
     if kind.task == "regression":
-        wanted = targets.reshape(decided.shape)
-        # R² of each output separately: their units may differ.
-        spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
-        missed = ((decided - wanted) ** 2).sum(axis=0)
-        return float((1 - missed / np.maximum(spread, 1e-12)).mean())
+        return float(_r_squared(decided, targets.reshape(decided.shape)).mean())
     return float((decided == targets).mean())
+
+
+def _r_squared(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return R² of each value separately, since their units may differ."""
+    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
+    missed = ((found - wanted) ** 2).sum(axis=0)
+    return np.asarray(1 - missed / np.maximum(spread, 1e-12))
 
 
 def _parity(

@@ -304,8 +304,9 @@ class Int8:
 
     Attributes:
         kept: whether `model.int8.onnx` is in the bundle.
-        policy: `auto` keeps the int8 model if it is faster at batch size 1 or 64 on the exporting
-            machine and loses at most 0.1 points of accuracy; `always` keeps it anyway.
+        policy: `auto` keeps the int8 model if it is faster over batch sizes 1 and 64 on the
+            exporting machine, loses at most 0.1 points of accuracy, and answers as float32 does,
+            see `agreement`; `always` keeps it anyway.
         latency_ratio_1: latency divided by that of float32, at batch size 1 on one thread.
         latency_ratio_64: the same at batch size 64.
         accuracy_float32: accuracy of the float32 model, R² for regression; None if unknown.
@@ -315,6 +316,11 @@ class Int8:
         parity: differences from Keras; empty if the model was not kept.
         largest_sum: the largest magnitude of a sum of two products, which processors without VNNI
             clip beyond 32,767; None if the model was not kept, or in bundles of earlier versions.
+        agreement: fraction of samples for which int8 and float32 decide the same; for values the
+            lowest R² of int8 against float32. `auto` demands at least 0.999 of values. None if
+            unknown, or in bundles of earlier versions.
+        agreement_low: lower end of the 95% interval (Wilson, 1927) of that fraction, of which
+            `auto` demands at least 0.98; None for values, and where `agreement` is None.
     """
 
     kept: bool
@@ -327,6 +333,8 @@ class Int8:
     measured_on: str
     parity: tuple[Parity, ...]
     largest_sum: int | None = None
+    agreement: float | None = None
+    agreement_low: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """int8: kept only if it meets the acceptance criteria; the manifest records the decision."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -9,7 +10,15 @@ import pytest
 
 from app.bundles.export_run import export_run
 from app.commands.export import describe_int8
-from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle, quantization
+from export import (
+    ExportError,
+    ExportOptions,
+    Int8Data,
+    ModelFacts,
+    Samples,
+    export_bundle,
+    quantization,
+)
 from export.inference import trace_inference
 from export.model_card import write_model_card
 from export.onnx.convert import convert_to_onnx
@@ -19,7 +28,8 @@ from export.steps import observed_steps
 from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import INT8, read_manifest
 from serving.contract import check_contract
-from serving.manifest import Int8
+from serving.manifest import Int8, Manifest
+from serving.proportions import wilson_interval
 from serving.runtime import onnxruntime
 
 
@@ -88,8 +98,11 @@ def test_a_model_that_can_answer_nan_stays_float32(build, tmp_path):
     if build is share_of_the_sum:
         samples = {"x": np.ones((4, 4), "float32") + np.eye(4, dtype="float32")}
     facts = ModelFacts(labels=("neg", "pos"))
-    bundle = export_bundle(model, tmp_path, "m", facts, samples)
-    assert read_manifest(bundle).int8 is None
+    found = read_manifest(export_bundle(model, tmp_path, "m", facts, samples))
+    assert found.int8 is None
+    (warning,) = found.warnings
+    assert warning.startswith("No int8 model was made: int8 needs ")
+    assert warning.endswith(" with NaN or infinity.")
     with pytest.raises(ExportError, match="int8 needs .* with NaN or infinity"):
         export_bundle(model, tmp_path, "n", facts, samples, ExportOptions(int8="always"))
 
@@ -143,6 +156,7 @@ def test_auto_keeps_and_runs_int8_that_is_faster_and_as_accurate(
     monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: ratio)
     monkeypatch.setattr("serving.int8._latency_ratio", lambda *_: ratio)
     monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)  # iris has few samples
+    monkeypatch.setattr(quantization, "_MIN_AGREEMENT", 0.0)
     bundle = export_run(softmax_run.folder, tmp_path)
     assert Predictor.load(bundle).manifest.int8.kept == is_kept == (bundle / INT8).exists()
     assert "## int8" in (bundle / "README.md").read_text()
@@ -175,6 +189,141 @@ def test_the_accuracy_of_int8_names_its_samples(task, accuracy, line, cell, bund
     assert row in (tmp_path / "README.md").read_text().splitlines()
 
 
+def classifier(seed=0, inputs=4):
+    keras.utils.set_random_seed(seed)
+    start = keras.Input((inputs,), name="x")
+    return keras.Model(start, keras.layers.Dense(2, "softmax", name="probabilities")(start))
+
+
+def clear_rows(count, seed=0):
+    """Rows whose class no rounding can change, apart from each other and from zero."""
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (count, 1))
+    return (signs * np.ones((1, 4))).astype("float32")
+
+
+@pytest.fixture
+def int8_is_faster(monkeypatch):
+    monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: 0.5)
+
+
+@pytest.mark.parametrize(("count", "is_kept"), [(12, False), (188, False), (189, True)])
+@pytest.mark.usefixtures("int8_is_faster")
+def test_auto_keeps_int8_only_if_enough_samples_show_that_it_answers_as_float32(
+    count, is_kept, tmp_path
+):
+    """Of 12 samples, none loses its class to an int8 that changes 8% of all others."""
+    facts = ModelFacts(labels=("a", "b"))
+    samples = Samples({"x": clear_rows(count)}, "given", (), 0)
+    bundle = export_bundle(classifier(), tmp_path, "own", facts, samples)
+    found = read_manifest(bundle).int8
+    assert (found.accuracy_float32, found.accuracy_int8, found.agreement) == (1, 1, 1)
+    assert found.agreement_low == pytest.approx(wilson_interval(count, count)[0])
+    assert found.kept == is_kept == (bundle / INT8).exists()
+
+
+@pytest.mark.parametrize("are_disjoint", [True, False])
+@pytest.mark.usefixtures("int8_is_faster")
+def test_samples_that_calibrate_int8_count_if_they_are_others(are_disjoint, tmp_path):
+    calibration, rows = {"x": clear_rows(100, seed=1)}, {"x": clear_rows(100)}
+    if not are_disjoint:
+        calibration = rows
+    data = Int8Data(calibration, "some", rows, None, "others", are_disjoint=are_disjoint)
+    facts = ModelFacts(labels=("a", "b"), int8_data=data)
+    bundle = export_bundle(classifier(), tmp_path, "own", facts, clear_rows(20))
+    found = read_manifest(bundle).int8
+    count = 200 if are_disjoint else 100
+    assert found.agreement_low == pytest.approx(wilson_interval(count, count)[0])
+    assert found.kept == are_disjoint
+
+
+@pytest.mark.usefixtures("int8_is_faster")
+def test_int8_that_answers_otherwise_is_dropped_even_if_it_is_as_accurate(tmp_path):
+    """Both are wrong about every sample, whose class is the third: accuracy shows nothing."""
+    random = np.random.default_rng(0)
+    start = keras.Input((64,), name="x")
+    model = keras.Model(start, keras.layers.Dense(3, "softmax", name="probabilities")(start))
+    weights = random.normal(size=(64, 1))
+    model.set_weights([np.hstack([weights, -weights, 0 * weights]), np.array([0.0, 0, -100])])
+    rows = random.normal(size=(400, 64)).astype("float32")
+    rows[0, 0] = 1e4  # an outlier, which takes all of the range
+    data = Int8Data(rows, "some", rows, np.full(400, 2), "some")
+    facts = ModelFacts(labels=("a", "b", "c"), int8_data=data)
+    found = read_manifest(export_bundle(model, tmp_path, "own", facts, rows[1:])).int8
+    assert (found.accuracy_float32, found.accuracy_int8) == (0, 0)
+    assert found.agreement < 0.98
+    assert not found.kept
+
+
+@pytest.mark.parametrize(("scale", "is_kept"), [(1.0, True), (0.001, False)])
+@pytest.mark.usefixtures("int8_is_faster")
+def test_auto_keeps_int8_of_values_only_if_each_follows_float32(
+    scale, is_kept, tmp_path, monkeypatch
+):
+    """A value of a small unit is a constant in int8: its R² is 0, which a mean would hide."""
+    monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)
+    keras.utils.set_random_seed(0)
+    start = keras.Input((4,), name="x")
+    model = keras.Model(start, keras.layers.Dense(2, name="values")(start))
+    model.set_weights([np.array([[1, 0], [0, 1], [0, 0], [0, 0]]) * [1.0, scale], np.zeros(2)])
+    rows = np.random.default_rng(0).uniform(-1, 1, (400, 4)).astype("float32")
+    facts = ModelFacts(task="regression", labels=("price", "share"))
+    bundle = export_bundle(model, tmp_path, "own", facts, rows)
+    found = read_manifest(bundle).int8
+    assert (found.agreement >= 0.999) == is_kept == found.kept
+    assert found.agreement_low is None
+
+
+def test_a_bundle_of_an_earlier_version_has_int8_without_agreement(kept):
+    value = json.loads((kept / "manifest.json").read_text())
+    assert value["int8"].pop("agreement") > 0.9
+    del value["int8"]["agreement_low"]
+    found = Manifest.from_json(json.dumps(value).encode())
+    assert (found.int8.agreement, found.int8.agreement_low) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "low", "end", "row"),
+    [
+        (
+            0.996,
+            0.985,
+            ", 99.60% of samples decided as by float32 (95% interval from 98.5%)",
+            "| samples decided alike, int8 and float32 (95% interval from) | 99.60% (98.5%) |",
+        ),
+        (
+            0.9994,
+            None,
+            ", R² against float32 at least 0.9994",
+            "| lowest R² of a value, int8 against float32 | 0.9994 |",
+        ),
+    ],
+)
+def test_the_export_and_the_card_tell_how_far_int8_agrees(
+    agreement, low, end, row, bundle, tmp_path
+):
+    found = Int8(True, "auto", 0.5, 0.5, 0.9, 0.9, "others", "it", (), None, agreement, low)
+    manifest = dataclasses.replace(read_manifest(bundle), int8=found)
+    assert describe_int8(manifest).endswith(end)
+    write_model_card(manifest, [], tmp_path)
+    assert row in (tmp_path / "README.md").read_text().splitlines()
+
+
+def test_auto_says_why_a_graph_has_no_int8_model(tmp_path, monkeypatch):
+    def fail(prepared, *_, **__):
+        raise RuntimeError(f"no range for x\nin {prepared}.")
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", fail)
+    facts = ModelFacts(labels=("a", "b"))
+    manifest = read_manifest(
+        export_bundle(classifier(), tmp_path, "own", facts, {"x": clear_rows(20)})
+    )
+    assert manifest.int8 is None
+    assert manifest.warnings == (
+        "No int8 model was made: int8 needs a graph that can be quantized. "
+        "Received: RuntimeError: no range for x in prepared.onnx.",
+    )
+
+
 def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     """The model depends on differences of its features that 8 bits cannot represent."""
     start = keras.Input((64,), name="x")
@@ -190,7 +339,7 @@ def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
     kind = OutputKind("multiclass", "probabilities", ("a", "b"))
-    found = evaluate_int8(inference, tmp_path, data, rows, kind, "auto")
+    found, _ = evaluate_int8(inference, tmp_path, data, rows, kind, "auto")
     assert found.accuracy_int8 < found.accuracy_float32 - 0.001
     assert not found.kept
     assert not (tmp_path / INT8).exists()
@@ -208,9 +357,12 @@ def test_int8_is_accepted_by_the_decisions_of_the_thresholds(tmp_path):
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn", thresholds=tuple(cuts.tolist()))
     kind = OutputKind("multilabel", "probabilities", ("a", "b"))
-    found = evaluate_int8(inference, tmp_path, data, rows, kind, "always")
+    found, _ = evaluate_int8(inference, tmp_path, data, rows, kind, "always")
     assert found.accuracy_float32 == 1
     assert found.accuracy_int8 > 0.95
+    # A sample agrees if all of its labels do: either label may differ where the other agrees.
+    assert 2 * found.accuracy_int8 - 1 <= found.agreement <= found.accuracy_int8
+    assert found.agreement_low < found.agreement
 
 
 def test_accuracy_counts_an_output_of_small_numbers_that_int8_makes_constant(tmp_path):
@@ -226,7 +378,7 @@ def test_accuracy_counts_an_output_of_small_numbers_that_int8_makes_constant(tmp
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
     kind = OutputKind("regression", "values", ("price", "share"))
-    found = evaluate_int8(inference, tmp_path, data, rows, kind, "auto")
+    found, _ = evaluate_int8(inference, tmp_path, data, rows, kind, "auto")
     assert found.accuracy_float32 > 0.99
     assert found.accuracy_int8 < 0.6
     assert not found.kept
@@ -296,6 +448,7 @@ def test_auto_does_not_try_int8_on_drawn_samples_and_says_so(tmp_path, monkeypat
     """Rows of real tables lie far outside of what is drawn, where int8 would clip them."""
     monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: 0.5)
     monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)
+    monkeypatch.setattr(quantization, "_MIN_AGREEMENT", 0.0)  # there are few samples
     start = keras.Input((4,), name="x")
     model = keras.Model(start, keras.layers.Dense(2, "softmax")(start))
     facts = ModelFacts(labels=("a", "b"))
@@ -316,8 +469,9 @@ def test_a_model_without_weights_has_no_int8(tmp_path):
     start = keras.Input((4,), name="x")
     model = keras.Model(start, keras.layers.Softmax()(start))
     facts = ModelFacts(labels=tuple("abcd"))
-    bundle = export_bundle(model, tmp_path, "own", facts)
-    assert Predictor.load(bundle).manifest.int8 is None
+    bundle = export_bundle(model, tmp_path, "own", facts, np.ones((9, 4), "float32"))
+    found = Predictor.load(bundle).manifest
+    assert (found.int8, found.warnings) == (None, ())
     steps = []
     with observed_steps(steps.append):  # without labels, nothing tells whether int8 is as good
         export_bundle(model, tmp_path, "other", ModelFacts())

@@ -361,6 +361,7 @@ def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
         dataset.model_inputs(validation),
         dataset.targets[validation],
         f"{len(validation):,} samples of the validation split",
+        are_disjoint=True,
     )
 
 

@@ -411,6 +411,8 @@ def describe_calibration(found: Any) -> str:
 
 def describe_int8(manifest: Any) -> str:
     """Return what int8 changes in speed and accuracy, and on which samples, in one line."""
+    from serving.written_numbers import write_percent
+
     found = manifest.int8
     if found.accuracy_int8 is None:
         change = "accuracy unknown"
@@ -420,6 +422,11 @@ def describe_int8(manifest: Any) -> str:
     else:
         gain = 100 * (found.accuracy_int8 - found.accuracy_float32)
         change = f"accuracy {gain:+z.2f} percentage points on {found.measured_on}"
+    if found.agreement_low is not None:
+        alike, least = write_percent(found.agreement), write_percent(found.agreement_low)
+        change += f", {alike} of samples decided as by float32 (95% interval from {least})"
+    elif found.agreement is not None:
+        change += f", R² against float32 at least {found.agreement:.6g}"
     return (
         f"{'included' if found.kept else 'not included'}: latency {found.latency_ratio_1:.2f} and "
         f"{found.latency_ratio_64:.2f} times that of float32 at batch sizes 1 and 64, {change}"

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-CONFIDENCE = 0.95
+from serving.proportions import CONFIDENCE, wilson_interval
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -101,14 +102,7 @@ def proportion_estimate(found: int, count: int) -> Estimate:
 
 def wilson_estimate(found: float, count: int) -> Estimate:
     """Return `found / count` with the score interval of Wilson (1927), which needs no SciPy."""
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share, scale = found / count, 1 + z**2 / count
-    middle = (share + z**2 / (2 * count)) / scale
-    reach = z / scale * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    # rounding must not leave the value outside
-    return Estimate(
-        share, min(max(middle - reach, 0.0), share), max(min(middle + reach, 1.0), share)
-    )
+    return Estimate(found / count, *wilson_interval(found, count))
 
 
 def paired_difference(first: Any, second: Any) -> Estimate:

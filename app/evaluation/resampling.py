@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from serving.manifest import ScoreInterval
+from serving.proportions import CONFIDENCE
 
-from .estimates import CONFIDENCE, Estimate, wilson_estimate
+from .estimates import Estimate, wilson_estimate
 from .metrics import Scorer, draw_weights
 
 # Fractions of the samples; all other metrics are resampled.
