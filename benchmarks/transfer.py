@@ -1,12 +1,15 @@
 """Features learned on five classes, used for five others with 20 images each.
 
-    python -m benchmarks.transfer --data cifar10             three seeds
+    python -m benchmarks.transfer --data cifar10             both ways, three seeds each
+    python -m benchmarks.transfer unsmoothed --data cifar10  one way
     python -m benchmarks.transfer --data cifar10 --resume    only seeds without a result
 
 The folder has `train` and `test`, with a subfolder for each class. In alphabetical order, the
-default net learns the first half of the classes from all their training images; its features are
-then frozen. From 20 training images of each other class, these are made, and tested on all test
-images of these classes:
+default net learns the first half of the classes from all their training images, with label
+smoothing (the way `defaults`) or without (`unsmoothed`); its features are then frozen. Label
+smoothing draws the images of a class together, so that less of what tells others apart is left
+(Kornblith et al., 2021, arXiv 2010.16402). From 20 training images of each other class, these are
+made, and tested on all test images of these classes:
 
 - `linear_head`: a head by default settings, `backbone=RUN` and `freeze=all`
 - `linear_probe` and `nearest_neighbors`: see `app.evaluation.probes`
@@ -40,6 +43,11 @@ from benchmarks.results import results_of_this_machine, write_results
 SEEDS = 3
 IMAGES_OF_A_CLASS = 20
 GOAL = 0.10
+# What is set for the net that learns the first classes, and how the row of results says so.
+WAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "defaults": ({}, ""),
+    "unsmoothed": ({"label_smoothing": 0.0}, ", learned without label smoothing"),
+}
 _MEASURED = ("learned_classes", "linear_head", "linear_probe", "nearest_neighbors", "from_scratch")
 
 
@@ -72,20 +80,26 @@ def train_and_test(
 
 
 def transfer(
-    dataset: Dataset, most: int | None, settings: dict[str, Any], seed: int
+    dataset: Dataset,
+    most: int | None,
+    learning: dict[str, Any],
+    settings: dict[str, Any],
+    seed: int,
 ) -> list[float]:
     """Return the test accuracies of one seed, in the order of `_MEASURED`.
 
     Args:
         dataset: images of classes, with a test split.
         most: training images of each class to learn features from; None takes all.
+        learning: settings of the net whose features are used.
         settings: settings of all trainings, besides those that suit the data.
         seed: see the docstring of this module.
     """
     half = len(dataset.labels) // 2
     known = classes_of(dataset, range(half), most, seed)
     other = classes_of(dataset, range(half, len(dataset.labels)), IMAGES_OF_A_CLASS, seed)
-    extractor, learned = train_and_test(known, split_dataset(known, seed), settings, seed)
+    parts = split_dataset(known, seed)
+    extractor, learned = train_and_test(known, parts, settings | learning, seed)
     train, test = np.split(np.arange(len(other.targets)), [_test_start(other)])
     splits = Splits(train, np.arange(0), test)  # every image counts, so none is for validation
     with tempfile.TemporaryDirectory() as folder:
@@ -115,6 +129,7 @@ def _outputs(model: Any, name: str, dataset: Dataset, indices: np.ndarray) -> np
 def main() -> None:
     """Measure each seed, and store its result at once."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"{', '.join(WAYS)}; default: both.")
     parser.add_argument(
         "--data", required=True, type=path_argument, help="Folder with train and test."
     )
@@ -124,22 +139,29 @@ def main() -> None:
     given = parser.parse_args()
     settings, is_try = parse_settings(given.set), bool(given.set or given.images)
     dataset = load_dataset(str(given.data), has_digits=False)
+    if unknown := set(given.ways) - set(WAYS):
+        parser.error(f"WAY must be one of {', '.join(WAYS)}. Received: {', '.join(unknown)}.")
+    for way in given.ways or list(WAYS):
+        learning, told = WAYS[way]
+        row = _begun_row(dataset, told, given.resume)
+        for seed in range(len(row["from_scratch"]), SEEDS):
+            accuracies = transfer(dataset, given.images, learning, settings, seed)
+            for name, accuracy in zip(_MEASURED, accuracies, strict=True):
+                row[name].append(accuracy)
+            pairs = zip(row["linear_head"], row["from_scratch"], strict=True)
+            row["gain"] = statistics.mean(head - scratch for head, scratch in pairs)
+            print(f"{way}, seed {seed}: {row}", flush=True)
+            if not is_try:
+                write_results("transfer", [row], repeated="linear_head")
+
+
+def _begun_row(dataset: Dataset, told: str, resume: bool) -> dict[str, Any]:
+    """Return the row of a way to learn, with the stored seeds of this machine if they count."""
     half = len(dataset.labels) // 2
-    what = " to ".join(", ".join(names) for names in (dataset.labels[:half], dataset.labels[half:]))
-    stored = (
-        {row["what"]: row for row in results_of_this_machine("transfer")} if given.resume else {}
-    )
-    row = stored.get(what, {"what": what, "goal": GOAL, **{name: [] for name in _MEASURED}})
-    for seed in range(len(row["from_scratch"]), SEEDS):
-        for name, accuracy in zip(
-            _MEASURED, transfer(dataset, given.images, settings, seed), strict=True
-        ):
-            row[name].append(accuracy)
-        pairs = zip(row["linear_head"], row["from_scratch"], strict=True)
-        row["gain"] = statistics.mean(head - scratch for head, scratch in pairs)
-        print(f"seed {seed}: {row}", flush=True)
-        if not is_try:
-            write_results("transfer", [row], repeated="linear_head")
+    parts = (dataset.labels[:half], dataset.labels[half:])
+    what = " to ".join(", ".join(names) for names in parts) + told
+    stored = {row["what"]: row for row in results_of_this_machine("transfer")} if resume else {}
+    return stored.get(what, {"what": what, "goal": GOAL, **{name: [] for name in _MEASURED}})
 
 
 if __name__ == "__main__":

@@ -198,8 +198,9 @@ def transfer() -> list[Figure]:
     figures = []
     for row in read_results("transfer"):
         means = {name: statistics.mean(row[name]) for name in ("linear_head", "from_scratch")}
-        metric = "linear head on features of five classes for five others with 20 images each, "
-        metric += "above the same net from scratch "
+        _, comma, told = row["what"].partition(", learned")
+        metric = f"linear head on features of five classes{comma}{told}{comma and ','} for five "
+        metric += "others with 20 images each, above the same net from scratch "
         metric += f"({means['linear_head']:.1%}, {means['from_scratch']:.1%}), mean of "
         metric += counted(len(row["linear_head"]), "seed")
         figures.append(compare(metric, row["gain"], "{:+.1%}", "≥", row["goal"]))
