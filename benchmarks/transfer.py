@@ -2,7 +2,7 @@
 
     python -m benchmarks.transfer --data cifar10             both ways, three seeds each
     python -m benchmarks.transfer unsmoothed --data cifar10  one way
-    python -m benchmarks.transfer --data cifar10 --resume    only seeds without a result
+    python -m benchmarks.transfer --data cifar10 --resume    only what has no result yet
 
 The folder has `train` and `test`, with a subfolder for each class. In alphabetical order, the
 default net learns the first half of the classes from all their training images, with label
@@ -16,7 +16,8 @@ made, and tested on all test images of these classes:
 - `from_scratch`: the same net by default settings, trained on nothing else
 
 The seed determines the 20 images, weights and order. Nothing is chosen on test images. The result
-of each seed is stored at once; that of a try, with `--images` or `--set`, is only printed.
+of each seed is stored at once, and the first net after each epoch, in the temporary folder, from
+which `--resume` goes on; the result of a try, with `--images` or `--set`, is only printed.
 """
 
 import argparse
@@ -69,12 +70,16 @@ def classes_of(dataset: Dataset, classes: range, most: int | None, seed: int) ->
 
 
 def train_and_test(
-    dataset: Dataset, splits: Splits, settings: dict[str, Any], seed: int
+    dataset: Dataset,
+    splits: Splits,
+    settings: dict[str, Any],
+    seed: int,
+    checkpoint: Path | None = None,
 ) -> tuple[Any, float]:
     """Return a net trained with the settings that suit the data, and its test accuracy."""
     config = make_config("features", settings, seed=seed)
     config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
-    model = fit(config, dataset, splits).model
+    model = fit(config, dataset, splits, checkpoint=checkpoint).model
     probabilities = _outputs(model, "probabilities", dataset, splits.test)
     return model, float((probabilities.argmax(axis=1) == dataset.targets[splits.test]).mean())
 
@@ -85,6 +90,7 @@ def transfer(
     learning: dict[str, Any],
     settings: dict[str, Any],
     seed: int,
+    checkpoint: Path | None,
 ) -> list[float]:
     """Return the test accuracies of one seed, in the order of `_MEASURED`.
 
@@ -94,12 +100,13 @@ def transfer(
         learning: settings of the net whose features are used.
         settings: settings of all trainings, besides those that suit the data.
         seed: see the docstring of this module.
+        checkpoint: file from which an interrupted training of that net goes on; None keeps none.
     """
     half = len(dataset.labels) // 2
     known = classes_of(dataset, range(half), most, seed)
     other = classes_of(dataset, range(half, len(dataset.labels)), IMAGES_OF_A_CLASS, seed)
     parts = split_dataset(known, seed)
-    extractor, learned = train_and_test(known, parts, settings | learning, seed)
+    extractor, learned = train_and_test(known, parts, settings | learning, seed, checkpoint)
     train, test = np.split(np.arange(len(other.targets)), [_test_start(other)])
     splits = Splits(train, np.arange(0), test)  # every image counts, so none is for validation
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +152,11 @@ def main() -> None:
         learning, told = WAYS[way]
         row = _begun_row(dataset, told, given.resume)
         for seed in range(len(row["from_scratch"]), SEEDS):
-            accuracies = transfer(dataset, given.images, learning, settings, seed)
+            kept = Path(tempfile.gettempdir()) / f"hornbill_transfer_{way}_{seed}.checkpoint"
+            if not given.resume:
+                kept.unlink(missing_ok=True)
+            checkpoint = None if is_try else kept
+            accuracies = transfer(dataset, given.images, learning, settings, seed, checkpoint)
             for name, accuracy in zip(_MEASURED, accuracies, strict=True):
                 row[name].append(accuracy)
             pairs = zip(row["linear_head"], row["from_scratch"], strict=True)
@@ -153,6 +164,7 @@ def main() -> None:
             print(f"{way}, seed {seed}: {row}", flush=True)
             if not is_try:
                 write_results("transfer", [row], repeated="linear_head")
+                kept.unlink()
 
 
 def _begun_row(dataset: Dataset, told: str, resume: bool) -> dict[str, Any]:
