@@ -239,6 +239,39 @@ def test_the_command_prints_the_images_that_a_table_names(run, bundle, images, t
     assert error == f"hornbill: {tmp_path / 'gone.png'} does not exist.\n"
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_image_that_a_table_lacks_or_holds_damaged_is_named_and_the_others_predicted(
+    kind, run, bundle, images, tmp_path
+):
+    first, second, alone = write_images(tmp_path, images, ["a.png", "b.png", "c.png"])
+    table = tmp_path / f"list.{kind}"
+    if kind == "csv":
+        table.write_text(f"id,image\n1,{first}\n2,\n3,{second}\n")
+        names = [str(tmp_path / name) for name in (first, second, alone)]
+        wrong = [f"an empty 'image' in line 3 of {table}"]
+    else:
+        good = (tmp_path / first).read_bytes()
+        write_table(table, {"image": [good, b"no image", None, good]})
+        names = [f"{table}:0", f"{table}:3", str(tmp_path / alone)]
+        wrong = [f"{table}:1 cannot be read as an image", f"row 2 of {table}"]
+    status, output, error = run("predict", bundle, table, tmp_path / alone, "--json")
+    assert (status, [json.loads(line)["file"] for line in output.splitlines()]) == (1, names)
+    for line, reason in zip(error.splitlines(), wrong, strict=True):
+        assert line.startswith("failed: ")
+        assert reason in line
+
+
+def test_a_comparison_leaves_out_images_that_cannot_be_read(run, bundle, images, tmp_path):
+    (first,) = write_images(tmp_path, images, ["a.png"])
+    content = (tmp_path / first).read_bytes()
+    table = tmp_path / "list.parquet"
+    write_table(table, {"image": [content, b"no image", content]})
+    status, output, error = run("compare", bundle, bundle, "--input", table)
+    assert (status, error) == (0, "")
+    assert f"2 samples of {table}" in output
+    assert f"note:        1 file left out: {table}:1 cannot be read as an image" in output
+
+
 def test_the_column_of_the_training_names_the_images_of_a_table(bundle, images, tmp_path):
     first, second = write_images(tmp_path, images, ["a.png", "b.png"])
     (tmp_path / "list.csv").write_text(f"mask,photo\n{first},{second}\n")

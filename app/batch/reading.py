@@ -46,9 +46,10 @@ def read_files(
     Args:
         wanted: see `app.batch.files.find_files`.
         manifest: manifest of the model.
-        set_aside: is called with each image file, named by itself or by a table, that cannot be
-            read, and why; the other rows are read. Without it, or if no row can be read, that is an
-            error, as it always is for another row.
+        set_aside: is called with the file of each image that cannot be read, and why; the other
+            images are read. The file is the image, or the table that holds it or lacks it. Without
+            `set_aside`, or if no row can be read, that is an error, as it always is for a row that
+            is no image.
 
     Raises:
         BatchError: there are no such files, or the model cannot read one.
@@ -67,7 +68,11 @@ def read_files(
     ]
     failed = [(_file(row_id), reason) for rows in parts for row_id, reason in rows.failed]
     are_aside = set_aside is not None and any(rows.ids for rows in parts)
-    if wrong := [reason for file, reason in failed if not (are_aside and is_image(file))]:
+    are_images = are_aside and takes_images(manifest)
+    # The other rows of a model of images are those of arrays.
+    if wrong := [
+        reason for file, reason in failed if not are_images or kind_of(file) in (ARRAY, ARCHIVE)
+    ]:
         raise InputError(describe_all(wrong))
     if set_aside is not None:
         for file, reason in failed:

@@ -23,7 +23,7 @@ from app.evaluation.comparison import (
 from app.evaluation.evaluations import data_gaps
 from app.evaluation.metrics import make_scorer
 from serving.bundle import version_numbers
-from serving.errors import first_few
+from serving.errors import InputError, first_few
 from serving.golden import read_golden
 from serving.manifest import TASKS, Manifest
 from serving.parity import Inputs, count_samples, take_samples
@@ -51,8 +51,9 @@ class Comparison:
         facts: `models`, `measured_on`, `task`, `settings`, `latency`; what
             `app.evaluation.comparison.compare_answers` returns, with the names of examples; of
             labeled data also `positive`, the positive one of two classes, and what `compare_scores`
-            and `app.evaluation.evaluations.data_gaps` return; and `matrix` for at most thirty
-            classes.
+            and `app.evaluation.evaluations.data_gaps` return; of files without targets `left_out`,
+            a reason for each image that could not be read, if there are any; and `matrix` for at
+            most thirty classes.
         labels: labels of the first model.
         pictures: images of examples by the index of the sample, uint8 `(height, width)` or with
             channels at the end; empty if the samples are no images.
@@ -221,6 +222,8 @@ def _compared(
         facts["matrix"] = change_matrix(*answers)
     if samples.dataset is not None:
         facts |= _scores(answers, samples.dataset, samples.indices, resamples)
+    elif samples.left_out:
+        facts["left_out"] = list(samples.left_out)
     facts["latency"] = _latency(predictors, samples.batch)
     facts["settings"] = changed_settings(*manifests)
     pictures: dict[int, np.ndarray] = {}
@@ -243,6 +246,7 @@ class _Samples:
         picture: function from the index of a sample to its image; None if it is none.
         dataset: the data, if it is labeled.
         indices: the samples of the data that were measured.
+        left_out: a reason for each image of files without targets that could not be read.
     """
 
     measured_on: str
@@ -252,6 +256,7 @@ class _Samples:
     picture: Callable[[int], np.ndarray | None]
     dataset: Dataset | None = None
     indices: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    left_out: tuple[str, ...] = ()
 
 
 def _require_same_targets(first: Manifest, second: Manifest) -> None:
@@ -363,20 +368,26 @@ def _reads_otherwise(first: Manifest, second: Manifest) -> bool:
 
 def _other_samples(predictors: Sequence[Predictor], pattern: str) -> _Samples:
     """Read files without targets for each model, and predict them."""
-    read = [read_files(pattern, predictor.manifest) for predictor in predictors[:1]]
+    left_out: list[str] = []
+
+    def set_aside(_: str, error: InputError) -> None:
+        left_out.append(str(error))
+
+    read = [read_files(pattern, predictor.manifest, set_aside) for predictor in predictors[:1]]
     if _reads_otherwise(*(predictor.manifest for predictor in predictors)):
-        read.append(read_files(pattern, predictors[1].manifest))
+        read.append(read_files(pattern, predictors[1].manifest, set_aside))
     inputs, names = [found.inputs for found in read], read[0].names
+    if names != read[-1].names:
+        only = sorted(set(names) ^ set(read[-1].names))
+        raise DataError(
+            f"Both models must be able to read the same samples of {pattern}. Received: "
+            f"{first_few(only)}, which only one can read."
+        )
     inputs = [inputs[0], inputs[-1]]
     found = [
         predictor.predict(given).outputs[str(predictor.manifest.prediction_output)]
         for predictor, given in zip(predictors, inputs, strict=True)
     ]
-    if len(found[0]) != len(found[1]):
-        raise DataError(
-            f"Both models must be able to read the same samples of {pattern}. Received: "
-            f"{len(found[0]):,} and {len(found[1]):,}."
-        )
     images = inputs[0] if isinstance(inputs[0], np.ndarray) else None
     is_image = images is not None and images.dtype == np.uint8 and images.ndim in (3, 4)
     return _Samples(
@@ -387,6 +398,7 @@ def _other_samples(predictors: Sequence[Predictor], pattern: str) -> _Samples:
         ),
         lambda number: names[number],
         lambda number: images[number] if is_image and images is not None else None,
+        left_out=tuple(dict.fromkeys(left_out)),
     )
 
 
