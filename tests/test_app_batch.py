@@ -312,6 +312,12 @@ def test_images_that_parquet_holds_are_predicted_like_files(bundle, images, tmp_
     reasons = [one["reason"] for one in lines(tmp_path / "out", "errors")]
     assert "photos.parquet:1 cannot be read as an image" in reasons[0]
     assert "an empty 'image' in row 2 of" in reasons[1]
+    named = [{"bytes": None, "path": names[1]}, {"bytes": contents[0], "path": "gone.png"}]
+    write_table(path, {"image": named})
+    assert read_files(str(path), Predictor.load(bundle).manifest).names == [
+        str(tmp_path / names[1]),
+        f"{path}:1",
+    ]
 
 
 def test_a_table_in_a_folder_of_images_is_passed_over(bundle, images, tmp_path):

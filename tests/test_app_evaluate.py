@@ -353,6 +353,44 @@ def test_files_that_are_left_out_are_told(bundle, digits):
     assert "broken.png cannot be read" in line
 
 
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_images_that_cannot_be_read_are_left_out_of_the_measures(command, bundle, digits, run):
+    (digits / "0" / "broken.png").write_bytes(b"none")
+    models = [bundle] * (2 if command == "compare" else 1)
+    status, output, _ = run(command, *models, "--data", digits)
+    assert status == 0
+    assert "all 12 samples of digits" in output
+    assert "1 file left out: " in output
+    for path in digits.rglob("*.png"):
+        path.write_bytes(b"none")
+    status, _, error = run(command, *models, "--data", digits)
+    assert status == 2
+    assert "13 unreadable" in error
+    assert "--set" not in error
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["1", "zero"], "Each target must be a class of the model, .* Received: 'zero'"),
+        (["1", "?"], "Received: kind='?', a missing value, in row 1 of"),
+        (["1", None], "Received: kind is null or NaN, a missing value, in row 1 of"),
+    ],
+)
+def test_an_error_of_targets_of_images_advises_nothing_that_evaluate_lacks(
+    labels, message, bundle, digits, tmp_path, run
+):
+    table = tmp_path / "digits.parquet"
+    files = ["digits/1/1.png", "digits/0/10.png"]
+    pq.write_table(pa.table({"file": files, "kind": labels}), table)
+    options = ("--target", "kind", "--image-column", "file")
+    status, _, error = run("evaluate", bundle, "--data", table, *options)
+    assert status == 2
+    assert re.search(message.replace("?", r"\?"), error), error
+    assert "--set" not in error
+    assert "--categorical" not in error
+
+
 def test_images_of_files_are_named_by_their_file(bundle, digits, tmp_path):
     manifest = Predictor.load(bundle).manifest
     table = tmp_path / "digits.csv"

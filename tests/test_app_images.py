@@ -257,8 +257,48 @@ def test_classes_of_parquet_have_the_names_that_the_hub_gives_them(several, tmp_
     found = read(path, image_column="image", target=("kind",))
     assert [found.labels[number] for number in found.targets] == ["owl", "cat", "dog"] * 2
     unlabeled = write_images(tmp_path / "test.parquet", several[0], [2, 0, 1, -1, 0, 1], schema)
-    with pytest.raises(DataError, match="kind='', a missing value, in row 3 of"):
+    with pytest.raises(DataError, match="kind=-1, which stands for no class, in row 3 of"):
         read(unlabeled, image_column="image", target=("kind",))
+
+
+def test_a_file_for_testing_without_classes_is_to_be_taken_away(several, tmp_path):
+    kind = {"_type": "ClassLabel", "names": ["cat", "dog"]}
+    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    schema = pa.schema(
+        {"image": image, "kind": pa.int64()},
+        metadata={"huggingface": json.dumps({"info": {"features": {"kind": kind}}})},
+    )
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    write_images(folder / "train-0.parquet", several[0][:4], [0, 1, 0, 1], schema)
+    write_images(folder / "test-0.parquet", several[0][4:], [-1, -1], schema)
+    message = (
+        "kind=-1, which stands for no class, in row 0 of .*. No row of test-0.parquet has one: take"
+        " the file away, so that test images are split off from the others."
+    )
+    with pytest.raises(DataError, match=message):
+        read(folder, image_column="image", target=("kind",))
+    write_images(folder / "test-0.parquet", several[0][4:], [1, -1], schema)
+    with pytest.raises(DataError, match="in row 1 of .*test-0.parquet.$"):
+        read(folder, image_column="image", target=("kind",))
+    (folder / "test-0.parquet").unlink()
+    assert read(folder, image_column="image", target=("kind",)).targets.tolist() == [0, 1, 0, 1]
+
+
+def test_images_that_parquet_names_by_their_paths_are_read_beside_it(several, tmp_path):
+    files, listed = several
+    expected = read(listed, image_column="file", target=("kind",))
+    rows = [
+        {"image": {"bytes": None, "path": f"several/{file.name}"}, "kind": "ab"[number % 2]}
+        for number, file in enumerate(files)
+    ]
+    rows[1]["image"] = {"bytes": files[1].read_bytes(), "path": "elsewhere.png"}
+    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    path = tmp_path / "photos.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema({"image": image, "kind": "str"})), path)
+    found = read(path, image_column="image", target=("kind",))
+    np.testing.assert_array_equal(found.inputs[:], expected.inputs[:])
+    assert found.files[:2] == [f"several/{files[0].name}", "photos.parquet:1"]
 
 
 def test_a_folder_of_parquet_files_has_the_splits_of_their_names(several, tmp_path):
@@ -309,8 +349,24 @@ def test_an_image_of_parquet_that_cannot_be_read_is_named_by_its_row(several, tm
     found = read(path, image_column="image", target=("kind",), unreadable="skip")
     assert found.files == [f"photos.parquet:{row}" for row in (0, 1, 2, 4, 5)]
     pq.write_table(pa.table({"photo": [b"", None], "kind": ["a", "b"]}), path)
-    with pytest.raises(DataError, match="must hold an image. Received: none in 'photo' of row 1"):
+    with pytest.raises(DataError, match="2 unreadable: .*; none in 'photo' of row 1 of"):
         read(path, image_column="photo", target=("kind",))
+
+
+def test_an_image_that_a_table_lacks_is_left_out_on_request(several, tmp_path):
+    files, listed = several
+    content = files[0].read_bytes()
+    path = tmp_path / "photos.parquet"
+    pq.write_table(pa.table({"photo": [content, None, content], "kind": ["a", "a", "b"]}), path)
+    with pytest.raises(DataError, match=r"none in 'photo' of row 1 of .* --set unreadable=skip"):
+        read(path, image_column="photo", target=("kind",))
+    found = read(path, image_column="photo", target=("kind",), unreadable="skip")
+    assert found.files == ["photos.parquet:0", "photos.parquet:2"]
+    assert "Each row must hold an image. Received: none in 'photo' of row 1" in found.skipped[0]
+    listed.write_text(f"file,kind\n{files[0].name},a\n,a\n{files[1].name},b\n")
+    found = read(listed, image_column="file", target=("kind",), unreadable="skip")
+    assert (len(found.inputs), len(found.skipped)) == (2, 1)
+    assert "an empty 'file' in line 3 of" in found.skipped[0]
 
 
 def test_a_table_of_images_points_to_the_image_column(several, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import DataError
-from app.system.image_paths import find_image
+from app.system.image_paths import find_image, image_of
 from serving.errors import InputError, first_few
 from serving.images import IMAGE_SUFFIXES
 from serving.inputs import image_shape, read_model_image
@@ -72,8 +72,7 @@ class ImageColumn:
 
         Args:
             start: number of the first of the rows.
-            cells: for each row a path, the bytes of an image, or a mapping with them as `bytes`;
-                None or an empty path if it is missing.
+            cells: for each row what `image_of` takes; None or an empty path if it is missing.
             place: see `serving.csv_lines.line_places`.
         """
         ids = row_ids(self.table, range(start, start + len(cells)))
@@ -81,7 +80,7 @@ class ImageColumn:
 
         def read(index: int) -> str | None:
             cell = cells[index]
-            content = cell["bytes"] if isinstance(cell, dict) else cell
+            content = image_of(cell)
             try:
                 if isinstance(content, bytes):
                     stored = StoredImage(f"{self.table}:{start + index}", content)

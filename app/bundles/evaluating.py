@@ -41,6 +41,9 @@ class Evaluation:
 def reading_of(manifest: Manifest, given: Mapping[str, Any]) -> ReadingConfig:
     """Return how labeled data is read for a model: as its training read it, unless given.
 
+    Images that cannot be read are left out: nothing is learned from what remains, and the measures
+    name them.
+
     Args:
         manifest: manifest of the model.
         given: settings of the user by key, such as `target`.
@@ -48,7 +51,7 @@ def reading_of(manifest: Manifest, given: Mapping[str, Any]) -> ReadingConfig:
     Raises:
         ConfigError: a setting is out of range.
     """
-    settings = {**default_reading(manifest), **given}
+    settings = {**default_reading(manifest), "unreadable": "skip", **given}
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }

@@ -15,7 +15,7 @@ from serving.images import ImageHeader, read_enough, read_header
 from .arrays import ComputedArray, DiskArray, rows_in_chunk
 from .datasets import fingerprint
 from .reading_progress import tell, tell_progress
-from .stored_images import ImageFile, is_pipe
+from .stored_images import ImageFile, MissingImage, is_pipe
 
 # Sides that `choose_shape` chooses from. Larger images make steps slower than they make nets
 # better; set `image_size` for those that need it.
@@ -117,6 +117,8 @@ def decode_files(
 
     def attempt(path: ImageFile) -> tuple[np.ndarray, int] | InputError:
         try:
+            if isinstance(path, MissingImage):
+                path.read()  # raises, with its own words
             if is_pipe(path):
                 raise InputError(f"An image must be a file. Received: {path}, a pipe.")
             image = read(path)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from serving.errors import describe_all
 from .column_formats import decide_columns
 from .image_lists import ImageList
 from .reading_progress import tell, tell_progress
-from .stored_images import ImageFile, ImageStore
+from .stored_images import ImageFile, ImageStore, MissingImage
 from .tables import Batch, Table, check_columns
 from .targets import (
+    NO_CLASS,
     TargetReader,
     check_targets,
     refuse_missing_targets,
@@ -25,7 +27,9 @@ from .targets import (
 )
 
 
-def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageList:
+def list_image_table(
+    table: Table, reading: ReadingConfig, task: str, known: Sequence[str] | None = None
+) -> ImageList:
     """List the images that the column `reading.image_column` of a table names, or holds itself.
 
     Paths are relative to the folder of the table's file. Images that the table holds are copied to
@@ -36,24 +40,33 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
         table: the table.
         reading: the column of images and the columns to predict.
         task: task of the model's head, see `app.data.table_reading.read_table`.
+        known: labels of a model that exists. Each text of a column of classes is a name then, and
+            errors advise no setting.
+
+    Returns:
+        The images; one that is missing is listed, and cannot be read.
 
     Raises:
-        DataError: a column is missing, paths are wrong, an image or a target is missing, or a
-            target is of the wrong kind. The message names the row; of several wrong paths, the
-            first ones.
+        DataError: a column is missing, paths are wrong, a target is missing or of the wrong kind,
+            or a path is missing, unless `reading.unreadable` is `skip`. The message names the row;
+            of several wrong paths, the first ones.
     """
-    check_columns(table, reading)
     task = task_of_targets(reading, task)
+    if known is not None and task == "multiclass":
+        reading = replace(reading, categorical=reading.target)
+    check_columns(table, reading)
     surveys = [survey_target(name, reading, task) for name in reading.target]
+    for survey in surveys:
+        survey.marks -= {label.lower() for label in known or ()}
     is_stored = reading.image_column in table.images
-    paths: list[Path] = []
+    paths: list[ImageFile] = []
     problems: list[DataError] = []
     batches: list[Batch] = []
     for numbered in table.read():
         if not is_stored:
-            _find_files(table, numbered, reading.image_column, paths, problems)
+            _find_files(table, numbered, reading, paths, problems)
         batch = numbered if task == "regression" else _with_class_names(table, numbered)
-        refuse_missing_targets(table, batch, surveys, task)
+        refuse_missing_targets(table, batch, surveys, task, numbered, has_settings=known is None)
         for survey in surveys:
             survey.learn(batch.numbers, batch.cells[survey.name])
         cells = {name: batch.cells[name] for name in reading.target}
@@ -90,55 +103,75 @@ def check_first_paths(table: Table, reading: ReadingConfig) -> None:
     Raises:
         DataError: none of them does.
     """
-    paths: list[Path] = []
+    paths: list[ImageFile] = []
     for batch in () if reading.image_column in table.images else table.read():
-        _find_files(table, batch, reading.image_column, paths, [])
+        _find_files(table, batch, reading, paths, [])
         if paths:
             _require_files(table, reading.image_column, paths)
             return
 
 
 def _copied_images(table: Table, column: str) -> list[ImageFile]:
-    """Copy the images of a column to a temporary file, one row group after the other."""
+    """Copy the images of a column to a temporary file, one row group after the other.
 
-    def named() -> Iterator[tuple[str, bytes]]:
+    Those that are not in the table are the files that it names, relative to its folder.
+    """
+    store = ImageStore()
+
+    def files() -> Iterator[ImageFile]:
         for row, content in enumerate(table.images[column]()):
-            if content is None:
-                raise DataError(
+            path, number = table.file_of(row)
+            if isinstance(content, bytes):
+                yield store.add(f"{path}:{number}", content)
+            elif content:
+                yield find_image(Path(path), table.place(row), column, content)
+            else:
+                reason = (
                     f"Each row must hold an image. Received: none in {column!r} of "
                     f"{table.place(row)}."
                 )
-            path, number = table.file_of(row)
-            yield f"{path}:{number}", content
+                yield MissingImage(f"{path}:{number}", reason)
             tell_progress(row + 1, 0, "copying images")
 
-    return list(ImageStore().add(named()))
+    return list(files())
 
 
 def _with_class_names(table: Table, batch: Batch) -> Batch:
     """Return a batch with the names of classes for their numbers; -1 is a missing one."""
     cells = dict(batch.cells)
     for column, names in table.class_names.items():
-        known = {"-1": "", **{str(number): name for number, name in enumerate(names)}}
+        known = {NO_CLASS: "", **{str(number): name for number, name in enumerate(names)}}
         cells[column] = [known.get(cell, cell) for cell in batch.cells[column]]
     return batch._replace(cells=cells)
 
 
-def _require_files(table: Table, column: str, paths: Sequence[Path]) -> None:
-    if not any(map(os.path.exists, paths)):
+def _require_files(table: Table, column: str, paths: Sequence[ImageFile]) -> None:
+    named = [path for path in paths if isinstance(path, Path)]
+    if named and not any(map(os.path.exists, named)):
         raise DataError(
             f"The column {column!r} of {table.source} must hold paths of images, relative to its "
-            f"folder. Received: no path that exists, such as {paths[0]}."
+            f"folder. Received: no path that exists, such as {named[0]}."
         )
 
 
 def _find_files(
-    table: Table, batch: Batch, column: str, paths: list[Path], problems: list[DataError]
+    table: Table,
+    batch: Batch,
+    reading: ReadingConfig,
+    paths: list[ImageFile],
+    problems: list[DataError],
 ) -> None:
-    """Add the paths of a batch to `paths`, and what is wrong with others to `problems`."""
+    """Add the paths of a batch to `paths`, and what is wrong with others to `problems`.
+
+    Where images that cannot be read are skipped, one without a path is one of these.
+    """
+    column = reading.image_column
     for number, cell in zip(batch.numbers, batch.cells[column], strict=True):
+        path, own = table.file_of(number)
         try:
-            path, _ = table.file_of(number)
             paths.append(find_image(Path(path), table.place(number), column, cell))
         except DataError as error:
-            problems.append(error)
+            if not cell and reading.unreadable == "skip":
+                paths.append(MissingImage(f"{path}:{own}", str(error)))
+            else:
+                problems.append(error)

@@ -119,6 +119,7 @@ def _read(source: str, manifest: Manifest, reading: ReadingConfig) -> Dataset:
                 open_table(path),
                 replace(reading, target=names_of_targets(reading, manifest.task, manifest.labels)),
                 manifest.task,
+                known=manifest.labels,
             )
         )
         return _decode(found, manifest, reading)

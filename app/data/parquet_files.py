@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from app.errors import DataError
 from app.system.arrow_types import holds_cells, holds_images
+from app.system.image_paths import image_of
 from serving.columns import cell_text
 from serving.csv_lines import CHUNK
 from serving.errors import cannot_read, reason_of
@@ -98,7 +99,7 @@ def open_shards(folder: Path, files: Sequence[Path]) -> Table:
             for numbers, cells in table.read():
                 yield Batch([start + number for number in numbers], cells)
 
-    def read_images(name: str) -> Iterator[bytes | None]:
+    def read_images(name: str) -> Iterator[bytes | str | None]:
         for table in tables:
             yield from table.images[name]()
 
@@ -151,15 +152,20 @@ def _read(path: Path, names: list[str]) -> Iterator[Batch]:
         raise DataError(cannot_read(path, error, "parquet")) from None
 
 
-def _read_images(path: Path, field: pa.Field) -> Iterator[bytes | None]:
-    """Yield the images of a column, None for a missing one."""
+def _read_images(path: Path, field: pa.Field) -> Iterator[bytes | str | None]:
+    """Yield the images of a column, the path of one that is not in the file, None without either.
+
+    The library datasets writes such paths if it is told not to embed the files.
+    """
     is_struct = pa.types.is_struct(field.type)
-    columns = [f"{field.name}.bytes" if is_struct else field.name]
+    inside = [each.name for each in field.type] if is_struct else []
+    columns = [f"{field.name}.{name}" for name in ("bytes", "path") if name in inside]
+    columns = columns or [field.name]
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             for batch in file.iter_batches(_IMAGES_AT_ONCE, columns=columns):
                 for found in batch.column(field.name).to_pylist():
-                    yield found["bytes"] if is_struct and found is not None else found
+                    yield image_of(found)
     except (pa.ArrowException, OSError) as error:
         raise DataError(cannot_read(path, error, "parquet")) from None
 

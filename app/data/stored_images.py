@@ -3,9 +3,10 @@
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from serving.errors import InputError
 
 from .arrays import no_room
 
@@ -19,23 +20,24 @@ class ImageStore:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="hornbill-")  # noqa: SIM115
         self._lock = threading.Lock()
+        self._size = 0
         weakref.finalize(self, self._file.close)
 
-    def add(self, images: Iterable[tuple[str, bytes]]) -> Iterator["StoredImage"]:
-        """Append images, given by name and bytes, and yield each as it can be read again.
+    def add(self, name: str, content: bytes) -> "StoredImage":
+        """Append the bytes of an image, and return it as it can be read again.
+
+        All are added before one is read.
 
         Raises:
             DataError: the disk is full.
         """
-        start = 0
-        for name, content in images:
-            try:
-                self._file.write(content)
-                self._file.flush()
-            except OSError as error:
-                raise no_room(error) from None
-            yield StoredImage(name, self, start, len(content))
-            start += len(content)
+        try:
+            self._file.write(content)
+            self._file.flush()
+        except OSError as error:
+            raise no_room(error) from None
+        start, self._size = self._size, self._size + len(content)
+        return StoredImage(name, self, start, len(content))
 
     def read(self, start: int, size: int) -> bytes:
         """Return a part of the file; several threads may read at once."""
@@ -69,8 +71,29 @@ class StoredImage:
         return self.name
 
 
+@dataclass(frozen=True, eq=False)
+class MissingImage:
+    """The place of an image in a table that neither holds nor names one there.
+
+    Attributes:
+        name: table and row, such as `photos.parquet:7`.
+        reason: what is wrong.
+    """
+
+    name: str
+    reason: str
+
+    def read(self) -> bytes:
+        """Raise `InputError`, as for an image that cannot be read."""
+        raise InputError(self.reason)
+
+    def __str__(self) -> str:
+        """Return the name, which takes the place of a path."""
+        return self.name
+
+
 # Where an image is read from.
-ImageFile = Path | StoredImage
+ImageFile = Path | StoredImage | MissingImage
 
 
 def is_pipe(file: ImageFile) -> bool:

@@ -40,8 +40,8 @@ class Table:
         unit: what the numbers of rows count: `line` or `row`.
         separator: what separates the cells; empty for parquet.
         without_cells: the types of columns that cannot be read, such as lists, by name.
-        images: reads the images that a column holds itself, by name: the bytes of each row, None
-            for a missing image.
+        images: reads the images that a column holds itself, by name: the bytes of each row, or the
+            path in their place; None for a missing image.
         class_names: names of the classes 0, 1 and so on, by the column of their numbers.
         sizes: number of rows in training, validation and test; empty if the source has no splits.
         starts: path of each file of a folder by the number of its first row; empty for a file.
@@ -53,7 +53,7 @@ class Table:
     unit: str = "line"
     separator: str = ""
     without_cells: Mapping[str, str] = field(default_factory=dict)
-    images: Mapping[str, Callable[[], Iterator[bytes | None]]] = field(default_factory=dict)
+    images: Mapping[str, Callable[[], Iterator[bytes | str | None]]] = field(default_factory=dict)
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sizes: tuple[int, int, int] | tuple[()] = ()
     starts: Mapping[int, str] = field(default_factory=dict)

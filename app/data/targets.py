@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -23,6 +24,8 @@ from .tables import Batch, Table
 _VALUES = (
     " To predict numbers: --set head=linear, which the family features and models of your own have."
 )
+# The number that data sets of Hugging Face have in place of a class that is not known.
+NO_CLASS = "-1"
 # What marks a missing value elsewhere, but names a class more often: no damage, no defect.
 _CLASS = "none"
 
@@ -61,22 +64,68 @@ def _first_cells(table: Table, names: Sequence[str]) -> list[str]:
 
 
 def refuse_missing_targets(
-    table: Table, batch: Batch, surveys: Sequence[ColumnSurvey], task: str
+    table: Table,
+    batch: Batch,
+    surveys: Sequence[ColumnSurvey],
+    task: str,
+    written: Batch | None = None,
+    has_settings: bool = True,
 ) -> None:
     """Require a target in each row of a batch.
+
+    Args:
+        table: the table.
+        batch: some rows, an empty text for each missing class.
+        surveys: what is known about the target columns.
+        task: `multiclass`, `multilabel` or `regression`.
+        written: the same rows as the table has them, for the error; None if `batch` is.
+        has_settings: whether settings decide what is missing, as in training.
 
     Raises:
         DataError: a target is missing; the message names the first row.
     """
     for survey in surveys:
-        for number, cell in zip(batch.numbers, batch.cells[survey.name], strict=True):
+        for row, cell in enumerate(batch.cells[survey.name]):
             if cell.lower() in survey.marks:
-                may_be_class = cell and task == "multiclass"
+                number = batch.numbers[row]
+                own = cell if written is None else written.cells[survey.name][row]
+                may_be_class = cell and task == "multiclass" and has_settings
                 fix = " If it is a class: --set 'missing=?'." if may_be_class else ""
                 raise DataError(
-                    f"Each sample must have a target. Received: {survey.name}={cell!r}, a missing "
-                    f"value, in {table.place(number)}.{fix}"
+                    "Each sample must have a target. Received: "
+                    f"{_describe_missing(table, survey.name, own)}, in {table.place(number)}."
+                    f"{fix or _advise_on_file(table, survey, number)}"
                 )
+
+
+def _describe_missing(table: Table, name: str, cell: str) -> str:
+    if name in table.class_names and cell == NO_CLASS:
+        return f"{name}={cell}, which stands for no class"
+    # The cells of parquet are texts here, in which null and NaN look alike.
+    is_null = table.unit == "row" and not cell
+    return f"{f'{name} is null or NaN' if is_null else f'{name}={cell!r}'}, a missing value"
+
+
+def _advise_on_file(table: Table, survey: ColumnSurvey, number: int) -> str:
+    """Return what to do if a file of a folder has no targets at all; empty if it has some.
+
+    The files for testing of many public data sets have none.
+    """
+    path, _ = table.file_of(number)
+    no_class = {NO_CLASS} if survey.name in table.class_names else set()
+    has_targets = any(
+        cell.lower() not in survey.marks | no_class
+        for batch in table.read()
+        if batch.numbers and table.file_of(batch.numbers[0])[0] == path
+        for cell in batch.cells[survey.name]
+    )
+    if has_targets or not table.starts:
+        return ""
+    effect = ""
+    if table.sizes and number >= table.sizes[0]:
+        split = "validation" if number < sum(table.sizes[:2]) else "test"
+        effect = f", so that {split} images are split off from the others"
+    return f" No row of {Path(path).name} has one: take the file away{effect}."
 
 
 def survey_target(name: str, reading: ReadingConfig, task: str) -> ColumnSurvey:
@@ -353,7 +402,7 @@ def read_targets(
         survey.marks -= {label.lower() for label in labels}
     batches = []
     for batch in table.read():
-        refuse_missing_targets(table, batch, surveys, task)
+        refuse_missing_targets(table, batch, surveys, task, has_settings=False)
         batches.append(Batch(batch.numbers, {name: batch.cells[name] for name in names}))
         for survey in surveys if task == "regression" else ():
             survey.learn(batch.numbers, batch.cells[survey.name])

@@ -2,8 +2,25 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from app.errors import DataError
+
+
+def image_of(cell: Any) -> Any:
+    """Return what a cell of parquet says of its image.
+
+    Args:
+        cell: bytes or a path; or a mapping with `bytes` and perhaps `path`, as the library datasets
+            writes images.
+
+    Returns:
+        The bytes; without them the path, as a text; None or an empty text without either.
+    """
+    if not isinstance(cell, dict):
+        return cell
+    content = cell["bytes"]
+    return cell.get("path") if content is None else content
 
 
 def find_image(table: Path, place: str, column: str, cell: str) -> Path:
