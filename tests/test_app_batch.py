@@ -280,7 +280,7 @@ def test_the_column_of_the_training_names_the_images_of_a_table(bundle, images, 
     trained = dataclasses.replace(manifest, config={"image_column": "photo"})
     for table in (tmp_path / "list.csv", tmp_path / "list.parquet"):
         assert read_files(str(table), trained).names == [str(tmp_path / second)]
-        message = "must have one column of names of image files.* several among the columns mask, p"
+        message = "one column of names of image files.* Received: several, mask, photo. Choose one"
         with pytest.raises(InputError, match=message):
             read_files(str(table), manifest)
     write_table(tmp_path / "none.parquet", {"x": [1], "y": ["a"]})
@@ -318,6 +318,46 @@ def test_images_that_parquet_holds_are_predicted_like_files(bundle, images, tmp_
         str(tmp_path / names[1]),
         f"{path}:1",
     ]
+
+
+def test_one_of_several_columns_of_images_is_chosen_by_its_name(bundle, images, tmp_path, run):
+    names = write_images(tmp_path, images[:2], ["a.png", "b.png"])
+    contents = [(tmp_path / name).read_bytes() for name in names]
+    held, named = tmp_path / "photos.parquet", tmp_path / "photos.csv"
+    write_table(held, {"left": contents, "right": contents[::-1], "label": [0, 1]})
+    named.write_text("left,right\n" + "".join(f"{a},{b}\n" for a, b in (names, names[::-1])))
+    for table in (held, named):
+        status, _, error = run("predict", bundle, table)
+        assert status == 2
+        assert "Received: several, left, right. Choose one: --image-column left." in error
+        status, _, error = run("predict", bundle, table, "--image-column", "top")
+        assert status == 2
+        assert "must have one column 'top'. Received: no such column." in error
+        status, output, _ = run("predict", bundle, table, "--image-column", "right", "--json")
+        labels = [json.loads(line)["label"] for line in output.splitlines()]
+        expected = Predictor.load(bundle).predict(images[[1, 0]]).labels
+        assert (status, labels) == (0, expected)
+        _, output, _ = run("predict", bundle, table, "--image-column", "right")
+        assert f"{table} --image-column right --json" in output
+        out = tmp_path / f"{table.suffix[1:]}.jsonl"
+        assert run("predict", bundle, table, "--image-column", "right", "-o", out)[0] == 0
+        assert [json.loads(line)["label"] for line in out.read_text().splitlines()] == expected
+        compared = ("compare", bundle, bundle, "--input", table, "--image-column")
+        assert run(*compared, "right")[0] == 0
+        assert "no such column" in run(*compared, "top")[2]
+
+
+def test_a_column_of_images_is_refused_where_no_table_has_one(
+    bundle, row_bundle, images, tmp_path, run
+):
+    (name,) = write_images(tmp_path, images[:1], ["a.png"])
+    for options in ((), ("--output", tmp_path / "out")):
+        image = ("--image-column", "image", *options)
+        status, _, error = run("predict", bundle, tmp_path / name, *image)
+        assert (status, "--image-column needs a table" in error) == (2, True)
+        write_table(tmp_path / "a.parquet", flowers(row_bundle, 1))
+        status, _, error = run("predict", row_bundle, tmp_path / "a.parquet", *image)
+        assert (status, "--image-column needs a model of images" in error) == (2, True)
 
 
 def test_a_table_in_a_folder_of_images_is_passed_over(bundle, images, tmp_path):

@@ -39,14 +39,25 @@ def read_csv_table(path: str, manifest: Manifest, key: str | None) -> Iterator[R
         yield _with_keys(Rows(ids, found.inputs), found.problems, cells, key)
 
 
-def read_csv_images(path: str, manifest: Manifest, key: str | None, threads: int) -> Iterator[Rows]:
+def read_csv_images(
+    path: str, manifest: Manifest, key: str | None, threads: int, image_column: str | None = None
+) -> Iterator[Rows]:
     """Yield the images that a column of a CSV file names, see `read_csv_table`.
+
+    Args:
+        path: path of the file.
+        manifest: manifest of the model.
+        key: column to copy into each line; None copies none.
+        threads: how many threads decode.
+        image_column: the column; None takes that of the training, or the only one of names.
 
     Raises:
         InputError: as there, or no single column names images.
     """
     header = read_header(Path(path))
-    name = trained_column(manifest, header) or find_column(path, _read_head(path, header))
+    _require_column(path, header, image_column)
+    name = image_column or trained_column(manifest, header)
+    name = name or find_column(path, _read_head(path, header))
     column = ImageColumn(path, name, manifest, threads)
     for start, numbers, cells in _pieces(path, header, key, rows_at_once(manifest)):
         found = column.read(start, cells[name], line_places(path, numbers))
@@ -62,12 +73,16 @@ def _pieces(
     path: str, header: Sequence[str], key: str | None, size: int
 ) -> Iterator[tuple[int, Sequence[int], dict[str, Sequence[str]]]]:
     """Yield the number of the first of some rows, those of their lines, and cells by column."""
-    if key is not None and key not in header:
-        raise InputError(f"{path} must have one column {key!r}. Received: no such column.")
+    _require_column(path, header, key)
     start = 0
     for lines in _grouped(path, read_rows(Path(path), len(header)), size):
         yield start, *_by_column(header, lines)
         start += len(lines)
+
+
+def _require_column(path: str, header: Sequence[str], name: str | None) -> None:
+    if name is not None and name not in header:
+        raise InputError(f"{path} must have one column {name!r}. Received: no such column.")
 
 
 def _by_column(

@@ -121,6 +121,29 @@ def choose_files(
     return files, others
 
 
+def check_image_column(column: str | None, files: Sequence[str], manifest: Manifest) -> None:
+    """Require tables of images where their column is named.
+
+    Args:
+        column: the column; None names none.
+        files: files of a job.
+        manifest: manifest of the model.
+
+    Raises:
+        BatchError: the model takes no images, or no file is a table.
+    """
+    if column is None:
+        return
+    if not takes_images(manifest):
+        raise BatchError(
+            f"--image-column needs a model of images. Received: {manifest.name}, which takes none."
+        )
+    if not any(kind_of(name) in _TABLES for name in files):
+        raise BatchError(
+            f"--image-column needs a table, {', '.join(_TABLES)}. Received: {first_few(files)}."
+        )
+
+
 def kind_of(name: str) -> str:
     """Return the suffix of a file's name in lower case, such as `.png`."""
     return Path(name).suffix.lower()

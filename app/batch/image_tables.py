@@ -116,11 +116,30 @@ def find_column(path: str, head: Mapping[str, Sequence[object]]) -> str:
         InputError: there is no such column, or several.
     """
     found = [name for name, cells in head.items() if _are_names(cells)]
-    if len(found) != 1:
-        received = "several" if found else "none"
+    what = f"names of image files, such as {IMAGE_SUFFIXES[0]}"
+    if not found:
         raise InputError(
-            f"{path} must have one column of names of image files, such as {IMAGE_SUFFIXES[0]}. "
-            f"Received: {received} among the columns {first_few(found or list(head))}."
+            f"{path} must have one column of {what}. "
+            f"Received: none among the columns {first_few(list(head))}."
+        )
+    return only_column(path, found, what)
+
+
+def only_column(path: str, found: Sequence[str], what: str) -> str:
+    """Return the only one of the columns that hold or name images.
+
+    Args:
+        path: path of the table.
+        found: names of these columns, at least one.
+        what: what they hold.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(found) > 1:
+        raise InputError(
+            f"{path} must have one column of {what}. Received: several, {first_few(found)}. "
+            f"Choose one: --image-column {found[0]}."
         )
     return found[0]
 

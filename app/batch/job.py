@@ -17,7 +17,7 @@ from serving.outputs import choose_output, feature_dimension
 from serving.versions import find_version
 
 from .features_file import check_target, write_features
-from .files import choose_files, require_pyarrow
+from .files import check_image_column, choose_files, require_pyarrow
 from .ledger import UNFINISHED, Identity, Ledger, open_ledger, unwritable
 from .output_files import check_new, errors_path, parts_path, why_nothing
 from .parts import Finished, Part, plan_parts
@@ -42,6 +42,7 @@ class Job:
             of the predictions, which can grow; or file of the features.
         key: column of the files to copy into each line; None copies none.
         features: whether to write features instead of predictions.
+        image_column: column of the images of tables; None finds it.
     """
 
     bundle: Path
@@ -49,6 +50,7 @@ class Job:
     output: Path
     key: str | None = None
     features: bool = False
+    image_column: str | None = None
 
     @property
     def has_file(self) -> bool:
@@ -105,11 +107,12 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
         )
     choose_output(manifest, job.features)
     files, others = choose_files(job.files, manifest, job.key)
+    check_image_column(job.image_column, files, manifest)
     require_pyarrow([*files, str(job.output)] if job.has_file else files)
     try:
         with open_ledger(job.folder, _identity(job, folder, manifest)) as ledger:
             unfinished = str((job.folder / UNFINISHED).absolute())
-            work = Work(str(folder), unfinished, job.key, job.features)
+            work = Work(str(folder), unfinished, job.key, job.features, job.image_column)
             # Files are added to a folder. A single file has the order of all files.
             parts = plan_parts(files) if job.has_file else _parts_to_add(files, ledger)
             rest = [part for part in parts if part.name not in ledger.finished]
@@ -181,6 +184,7 @@ def _identity(job: Job, folder: Path, manifest: Manifest) -> Identity:
         "folder": None if all(Path(name).is_absolute() for name in names) else str(Path.cwd()),
         "key": job.key,
         "output": "features" if job.features else None,
+        "image_column": job.image_column,
     }
 
 

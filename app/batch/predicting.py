@@ -30,12 +30,14 @@ class Work:
         unfinished: folder to write into; the job publishes from there.
         key: column of the files to copy into each line; None copies none.
         features: whether to write features instead of predictions.
+        image_column: column of the images of tables; None finds it.
     """
 
     bundle: str
     unfinished: str
     key: str | None
     features: bool = False
+    image_column: str | None = None
 
 
 class PartPredictor:
@@ -108,7 +110,8 @@ class PartPredictor:
         """Yield rows with the model's outputs in place of its inputs."""
         manifest = self._predictor.manifest
         try:
-            for rows in read_rows(part.files, manifest, self._work.key, self._threads):
+            work = self._work
+            for rows in read_rows(part.files, manifest, work.key, self._threads, work.image_column):
                 yield self._predict(rows) if rows.ids else rows
         except InputError as error:
             yield Rows([], {}, [(file_id(part.files[0]), str(error))])

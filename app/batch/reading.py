@@ -17,7 +17,7 @@ from serving.parity import Inputs, as_inputs
 
 from .arrays import read_array, read_arrays, read_images
 from .csv_tables import read_csv_images, read_csv_table
-from .files import CSV, choose_files, is_image, kind_of, require_pyarrow
+from .files import CSV, check_image_column, choose_files, is_image, kind_of, require_pyarrow
 from .parts import plan_parts
 from .rows import Rows
 from .text_files import read_text_file
@@ -40,6 +40,7 @@ def read_files(
     wanted: str | Sequence[str],
     manifest: Manifest,
     set_aside: Callable[[str, InputError], None] | None = None,
+    image_column: str | None = None,
 ) -> FileInputs:
     """Read all rows of some files into memory.
 
@@ -50,6 +51,7 @@ def read_files(
             images are read. The file is the image, or the table that holds it or lacks it. Without
             `set_aside`, or if no row can be read, that is an error, as it always is for a row that
             is no image.
+        image_column: column of the images of tables; None finds it, see `find_column`.
 
     Raises:
         BatchError: there are no such files, or the model cannot read one.
@@ -59,12 +61,13 @@ def read_files(
     if set_aside is not None and not isinstance(wanted, str) and takes_images(manifest):
         wanted = _readable(wanted, set_aside)
     files, _ = choose_files(wanted, manifest, None)
+    check_image_column(image_column, files, manifest)
     require_pyarrow(files)
     threads = available_cores()
     parts = [
         rows
         for part in plan_parts(files)
-        for rows in read_rows(part.files, manifest, None, threads)
+        for rows in read_rows(part.files, manifest, None, threads, image_column)
     ]
     failed = [(_file(row_id), reason) for rows in parts for row_id, reason in rows.failed]
     are_aside = set_aside is not None and any(rows.ids for rows in parts)
@@ -114,9 +117,15 @@ def _name(row_id: str) -> str:
 
 
 def read_rows(
-    files: Sequence[str], manifest: Manifest, key: str | None, threads: int
+    files: Sequence[str],
+    manifest: Manifest,
+    key: str | None,
+    threads: int,
+    image_column: str | None = None,
 ) -> Iterator[Rows]:
     """Yield the rows of a part: of one file of rows, or of images, which `threads` threads decode.
+
+    Those of a table are in `image_column`; None finds it, see `find_column`.
 
     Raises:
         InputError: the file cannot be read, or does not suit the model.
@@ -130,17 +139,19 @@ def read_rows(
         return read_arrays(files[0], manifest)
     if kind == TEXTS:
         return read_text_file(files[0], manifest)
-    return _read_table(files[0], manifest, key, threads)
+    return _read_table(files[0], manifest, key, threads, image_column)
 
 
-def _read_table(path: str, manifest: Manifest, key: str | None, threads: int) -> Iterator[Rows]:
+def _read_table(
+    path: str, manifest: Manifest, key: str | None, threads: int, image_column: str | None
+) -> Iterator[Rows]:
     names_images = takes_images(manifest)
     if kind_of(path) in CSV:
         if names_images:
-            return read_csv_images(path, manifest, key, threads)
+            return read_csv_images(path, manifest, key, threads, image_column)
         return read_csv_table(path, manifest, key)
     from .tables import read_table, read_table_images  # pyarrow is an optional dependency
 
     if names_images:
-        return read_table_images(path, manifest, key, threads)
+        return read_table_images(path, manifest, key, threads, image_column)
     return read_table(path, manifest, key)

@@ -14,7 +14,7 @@ from serving.frames import arrow_values
 from serving.manifest import Manifest
 from serving.row_format import check_names, row_format
 
-from .image_tables import HEAD_ROWS, ImageColumn, find_column, trained_column
+from .image_tables import HEAD_ROWS, ImageColumn, find_column, only_column, trained_column
 from .rows import Rows, row_ids, rows_at_once, set_aside
 
 # Images of a parquet file that are in memory together as they were encoded.
@@ -46,9 +46,17 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
 
 
 def read_table_images(
-    path: str, manifest: Manifest, key: str | None, threads: int
+    path: str, manifest: Manifest, key: str | None, threads: int, image_column: str | None = None
 ) -> Iterator[Rows]:
     """Yield the images that a column of a parquet file names or holds itself, see `read_table`.
+
+    Args:
+        path: path of the file.
+        manifest: manifest of the model.
+        key: column to copy into each line; None copies none.
+        threads: how many threads decode.
+        image_column: the column; None takes that of the training, or else the only one of images,
+            or without these the only one of names.
 
     Raises:
         InputError: as there, or no single column names or holds images.
@@ -57,8 +65,9 @@ def read_table_images(
 
     def choose(file: pq.ParquetFile) -> list[str]:
         schema = file.schema_arrow
+        found = image_column or trained_column(manifest, schema.names)
         stored = [field.name for field in schema if holds_images(field.type)]
-        found = trained_column(manifest, schema.names) or (stored[0] if len(stored) == 1 else None)
+        found = found or (only_column(path, stored, "images") if stored else None)
         columns.append(found or find_column(path, _read_head(file)))
         return columns
 

@@ -79,7 +79,8 @@ def compare(
         second: the same, such as what is to replace it.
         data: labeled data source; empty if `files` are given.
         files: pattern of files without targets, see `app.batch.files.find_files`.
-        given: how labeled data is read, see `app.bundles.evaluating.reading_of`.
+        given: how labeled data is read, see `app.bundles.evaluating.reading_of`; of `files` only
+            `image_column` is used.
 
     Raises:
         ManifestError: a bundle cannot be used.
@@ -93,7 +94,7 @@ def compare(
         if data:
             samples = _labeled_samples(predictors, data, given or {})
         else:
-            samples = _other_samples(predictors, files)
+            samples = _other_samples(predictors, files, (given or {}).get("image_column"))
         return _compared(predictors, paths, samples)
 
 
@@ -366,16 +367,20 @@ def _reads_otherwise(first: Manifest, second: Manifest) -> bool:
     return any(getattr(first, key) != getattr(second, key) for key in (*keys, "family"))
 
 
-def _other_samples(predictors: Sequence[Predictor], pattern: str) -> _Samples:
+def _other_samples(
+    predictors: Sequence[Predictor], pattern: str, image_column: str | None
+) -> _Samples:
     """Read files without targets for each model, and predict them."""
     left_out: list[str] = []
 
     def set_aside(_: str, error: InputError) -> None:
         left_out.append(str(error))
 
-    read = [read_files(pattern, predictor.manifest, set_aside) for predictor in predictors[:1]]
-    if _reads_otherwise(*(predictor.manifest for predictor in predictors)):
-        read.append(read_files(pattern, predictors[1].manifest, set_aside))
+    manifests = [predictor.manifest for predictor in predictors]
+    read = [
+        read_files(pattern, manifest, set_aside, image_column)
+        for manifest in (manifests if _reads_otherwise(*manifests) else manifests[:1])
+    ]
     inputs, names = [found.inputs for found in read], read[0].names
     if names != read[-1].names:
         only = sorted(set(names) ^ set(read[-1].names))

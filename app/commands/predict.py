@@ -15,7 +15,7 @@ from app.errors import ConfigError
 from app.system.signals import INTERRUPTED
 from serving.errors import counted, first_few, printable
 
-from .terminal import Bundle, Json, Quiet, examples, fail, print_json, suggest
+from .terminal import Bundle, ImageColumn, Json, Quiet, examples, fail, print_json, suggest
 
 if TYPE_CHECKING:
     from app.batch import Job, Summary
@@ -34,6 +34,7 @@ PREDICT_EXAMPLES = examples(
 
 # Files that jobs read, and `serving.inputs.read_inputs` does not; of CSV files it reads only rows.
 _READ_BY_JOBS = (".npy", ".npz", ".parquet", ".tsv")
+_TABLES = (".csv", ".tsv", ".parquet")
 # Thresholds of more labels are in the manifest.
 _MAX_THRESHOLDS = 4
 
@@ -76,6 +77,7 @@ def predict(
             metavar="COLUMN", help="Column of the input to copy into the output, such as an id."
         ),
     ] = None,
+    image_column: ImageColumn = None,
     ray_address: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +101,8 @@ def predict(
     if output is not None:
         from app.batch import Job
 
-        job = Job(bundle, tuple(map(str, files)) if files else pattern or "", output, key, features)
+        given = tuple(map(str, files)) if files else pattern or ""
+        job = Job(bundle, given, output, key, features, image_column)
         _note_twice(files, quiet)
         predict_batch(job, ray_address, as_json, quiet)
         return
@@ -115,7 +118,7 @@ def predict(
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     output_name = choose_output(manifest, features)
-    read = _read_files(files, manifest, quiet)
+    read = _read_files(files, manifest, image_column, quiet)
     prediction = predictor.predict(read.inputs)
     _require_finite(prediction.outputs[output_name], read.names)
     if features:
@@ -123,11 +126,20 @@ def predict(
     else:
         _print_predictions(read.names, prediction, output_name, as_json, quiet)
         if not (as_json or quiet):
-            file = quote(str(next((one for one in files if one not in read.wrong), files[0])))
-            arguments = f"--json -- {file}" if file.startswith("-") else f"{file} --json"
-            suggest(f"hornbill predict {quote(str(bundle))} {arguments}")
+            suggest(f"hornbill predict {quote(str(bundle))} {_as_json(files, read, image_column)}")
     if read.wrong:
         raise typer.Exit(1)
+
+
+def _as_json(files: list[Path], read: "_Read", image_column: str | None) -> str:
+    """Return the arguments that print JSON for a file that can be read."""
+    tables = [one for one in files if one.suffix.lower() in _TABLES]
+    # A table of images may hold others besides those that cannot be read.
+    good = [one for one in files if one not in read.wrong] or tables or files
+    file = quote(str(good[0]))
+    is_named = image_column is not None and good[0] in tables
+    options = f"--image-column {quote(str(image_column))} --json" if is_named else "--json"
+    return f"{options} -- {file}" if file.startswith("-") else f"{file} {options}"
 
 
 def _print_predictions(
@@ -175,7 +187,7 @@ class _Read(NamedTuple):
     wrong: list[Path]
 
 
-def _read_files(files: list[Path], manifest: Any, quiet: bool) -> _Read:
+def _read_files(files: list[Path], manifest: Any, image_column: str | None, quiet: bool) -> _Read:
     """Read files; name each image that cannot be read on standard error, unless none can."""
     from app.system.data_folders import find_data, where_looked
     from serving.errors import InputError
@@ -191,11 +203,11 @@ def _read_files(files: list[Path], manifest: Any, quiet: bool) -> _Read:
         typer.echo(f"failed: {printable(f'{error}{hint}')}", err=True)
 
     by_jobs = (*_READ_BY_JOBS, ".csv") if takes_images(manifest) else _READ_BY_JOBS
-    if any(Path(name).suffix.lower() in by_jobs for name in found):
+    if image_column or any(Path(name).suffix.lower() in by_jobs for name in found):
         from app.batch.reading import read_files
 
         _note_twice(files, quiet)
-        together = read_files(found, manifest, set_aside)
+        together = read_files(found, manifest, set_aside, image_column)
         return _Read(together.inputs, together.names, wrong)
     try:
         inputs, names = read_inputs(

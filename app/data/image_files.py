@@ -117,10 +117,7 @@ def decode_files(
 
     def attempt(path: ImageFile) -> tuple[np.ndarray, int] | InputError:
         try:
-            if isinstance(path, MissingImage):
-                path.read()  # raises, with its own words
-            if is_pipe(path):
-                raise InputError(f"An image must be a file. Received: {path}, a pipe.")
+            _require_file(path)
             image = read(path)
         except InputError as error:
             return error
@@ -151,6 +148,13 @@ def decode_files(
         return ComputedArray(readable, read, shape, np.uint8, fingerprints), is_read, problems
     images.fingerprints = fingerprints
     return images, is_read, problems
+
+
+def _require_file(path: ImageFile) -> None:
+    if isinstance(path, MissingImage):
+        raise InputError(path.reason)
+    if is_pipe(path):
+        raise InputError(f"An image must be a file. Received: {path}, a pipe.")
 
 
 def _has_room(count: int, shape: tuple[int, ...]) -> bool:
