@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from mimetypes import MimeTypes
@@ -26,6 +27,17 @@ SPLITS = {
 }
 # Kinds of files by their names, the same on every machine.
 _KINDS = MimeTypes()
+
+
+def split_of(name: str) -> str:
+    """Return the split that the name of a file or folder begins with; empty for none.
+
+    Examples:
+        >>> split_of("train-00000-of-00002.parquet"), split_of("val"), split_of("trains.csv")
+        ('train', 'validation', '')
+    """
+    word = re.split(r"[^a-z]", name.lower())[0]
+    return next((split for split, names in SPLITS.items() if word in names), "")
 
 
 @dataclass(frozen=True)

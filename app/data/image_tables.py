@@ -10,6 +10,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from app.system.image_paths import find_image
 from serving.errors import describe_all
+from serving.number_text import parse_number
 
 from .column_formats import decide_columns
 from .image_lists import ImageList
@@ -39,8 +40,8 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
 
     Raises:
         DataError: a column is missing, paths are wrong, an image or a target is missing, or a
-            target is of the wrong kind. The message names the row; of several wrong paths, the
-            first ones.
+            target is of the wrong kind, or is the number of a class without a name though others
+            have one. The message names the row; of several wrong paths, the first ones.
     """
     check_columns(table, reading)
     task = task_of_targets(reading, task)
@@ -52,6 +53,8 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
     for numbered in table.read():
         if not is_stored:
             _find_files(table, numbered, reading.image_column, paths, problems)
+        if task != "regression":
+            _require_named_classes(table, numbered, reading.target)
         batch = numbered if task == "regression" else _with_class_names(table, numbered)
         refuse_missing_targets(table, batch, surveys, task)
         for survey in surveys:
@@ -122,6 +125,24 @@ def _with_class_names(table: Table, batch: Batch) -> Batch:
         known = {"-1": "", **{str(number): name for number, name in enumerate(names)}}
         cells[column] = [known.get(cell, cell) for cell in batch.cells[column]]
     return batch._replace(cells=cells)
+
+
+def _require_named_classes(table: Table, batch: Batch, targets: Sequence[str]) -> None:
+    """Require numbers of classes that have a name, if the table names the classes; -1 is missing.
+
+    Raises:
+        DataError: a number has none.
+    """
+    for column in targets:
+        names = table.class_names.get(column, ())
+        for row, cell in zip(batch.numbers, batch.cells[column], strict=True):
+            number = parse_number(cell) if names else None
+            if number is None or cell in names or number in range(-1, len(names)):
+                continue
+            raise DataError(
+                f"A class must be one of those that the file names, 0 to {len(names) - 1}. "
+                f"Received: {column}={cell} in {table.place(row)}. Correct or remove it."
+            )
 
 
 def _require_files(table: Table, column: str, paths: Sequence[Path]) -> None:
