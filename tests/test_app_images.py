@@ -350,6 +350,23 @@ def test_a_folder_of_parquet_files_has_the_splits_of_their_names(several, tmp_pa
         read(folder, **reading)
 
 
+def test_the_subfolders_of_parquet_files_can_be_the_splits(several, tmp_path):
+    files, folder = several[0], tmp_path / "hub" / "data"
+    for name, part in (("train", slice(2)), ("test", slice(2, 4))):
+        (folder / name).mkdir(parents=True)
+        write_images(folder / name / "a.parquet", files[part], "abab"[part])
+    reading = {"image_column": "image", "target": ("kind",), "image_size": (24,)}
+    found = read(folder, **reading)
+    assert (found.validation_start, found.test_start) == (None, 2)
+    assert found.files[1:3] == ["train/a.parquet:1", "test/a.parquet:0"]
+    for settings in (reading, {}):
+        with pytest.raises(DataError, match=r"hub.*\. Did you mean .*/hub/data\?"):
+            read(folder.parent, **settings)
+    shutil.rmtree(folder / "train")
+    with pytest.raises(DataError, match="The names of parquet .*one with train"):
+        read(folder, **reading)
+
+
 def test_an_image_of_parquet_that_cannot_be_read_is_named_by_its_row(several, tmp_path):
     files = several[0]
     files[3].write_bytes(b"no image")

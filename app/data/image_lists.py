@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from mimetypes import MimeTypes
@@ -17,27 +16,12 @@ from serving.images import IMAGE_SUFFIXES
 
 from .file_names import as_text, check_names
 from .reading_progress import tell
+from .split_names import SPLITS
 from .stored_images import ImageFile
+from .tables import suggest_shards
 
-# Names of the subfolders that hold the splits of a source.
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
-}
 # Kinds of files by their names, the same on every machine.
 _KINDS = MimeTypes()
-
-
-def split_of(name: str) -> str:
-    """Return the split that the name of a file or folder begins with; empty for none.
-
-    Examples:
-        >>> split_of("train-00000-of-00002.parquet"), split_of("val"), split_of("trains.csv")
-        ('train', 'validation', '')
-    """
-    word = re.split(r"[^a-z]", name.lower())[0]
-    return next((split for split, names in SPLITS.items() if word in names), "")
 
 
 @dataclass(frozen=True)
@@ -197,7 +181,7 @@ def _find_classes(folder: Path) -> list[Path]:
     if len(classes) < 2:
         raise DataError(
             f"{folder} must have a subfolder of images for each of two or more classes. "
-            f"Received: {counted(len(classes), 'subfolder')}."
+            f"Received: {counted(len(classes), 'subfolder')}.{suggest_shards(folder)}"
         )
     # Other files, such as a license, may be there.
     files = (path for path in _visible(folder) if path.is_file())

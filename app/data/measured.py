@@ -11,9 +11,9 @@ from app.errors import DataError
 from serving.manifest import Manifest
 
 from .datasets import Dataset
-from .image_lists import split_of
 from .source_kinds import JOIN, NAMED, OWN_ARRAYS, is_code, parts_of
 from .sources import bare_source
+from .split_names import split_of
 from .splits import split_test
 
 

@@ -17,7 +17,7 @@ from serving.csv_lines import CHUNK
 from serving.errors import cannot_read, first_few, reason_of
 from serving.frames import arrow_values
 
-from .image_lists import SPLITS, split_of
+from .split_names import SPLITS, split_of
 from .tables import Batch, Table
 
 # Images that are taken out of a row group together.
@@ -64,15 +64,16 @@ def open_shards(folder: Path, files: Sequence[Path]) -> Table:
 
     Args:
         folder: the folder.
-        files: its files. If their names begin with those of splits, such as
-            `train-00000-of-00002.parquet`, they are read in the order training, validation, test.
+        files: its files, or those of its subfolders for the splits. If the names of the files begin
+            with those of splits, such as `train-00000-of-00002.parquet`, or the subfolders have
+            them, they are read in the order training, validation, test.
             Classes that they name in different orders have the numbers of the first one.
 
     Raises:
         DataError: a file cannot be read, has other columns or classes than the first, or is of no
             split though others are; or there is no training split.
     """
-    splits = [split_of(path.stem) for path in files]
+    splits = [split_of(path.stem if path.parent == folder else path.parent.name) for path in files]
     if any(splits) and not ("train" in splits and all(splits)):
         wrong = files[splits.index("")] if "" in splits else files[0]
         raise DataError(
