@@ -36,7 +36,8 @@ def choose_measured(
         DataError: no sample is left.
     """
     name, count = bare_source(source), len(dataset.targets)
-    indices, place = np.arange(count), f"all {count:,} samples of {name}"
+    all_of = f"all {count:,} samples" if count > 1 else "the only sample"
+    indices, place = np.arange(count), f"{all_of} of {name}"
     if dataset.test_start is not None:
         indices = indices[dataset.test_start :]
         place = f"the {len(indices):,} samples of the test split of {name}"
