@@ -36,6 +36,10 @@ class InputError(ServingError, ValueError):
     """An array, image, file or path cannot be used. Nothing was changed by the call."""
 
 
+class NoRowsError(InputError):
+    """A file that can be read has no rows: nothing to predict, but nothing that is wrong."""
+
+
 class ManifestError(InputError):
     """A bundle is missing, unreadable, changed or inconsistent."""
 

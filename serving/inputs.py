@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from .csv_lines import line_places, read_columns, read_header
-from .errors import InputError, counted, describe_all, first_few
+from .errors import InputError, NoRowsError, counted, describe_all, first_few
 from .image_sources import ImageSource
 from .images import IMAGE_SUFFIXES, fit_and_pad, read_enough
 from .manifest import Manifest, describe_spec
@@ -105,6 +105,8 @@ def _read_each(
         except InputError as error:
             problems.append((path, error))
     if problems and (set_aside is None or not found):
+        if len(problems) == 1:
+            raise problems[0][1]
         raise InputError(describe_all([error for _, error in problems]))
     if set_aside is not None:
         for path, problem in problems:
@@ -225,7 +227,7 @@ def _read_rows(
         is_empty = False
         yield part
     if is_empty:
-        raise InputError(f"{path} must have at least one row below its header. Received: none.")
+        raise NoRowsError(f"{path} must have at least one row below its header. Received: no rows.")
 
 
 def _read_table(

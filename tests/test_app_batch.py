@@ -288,6 +288,20 @@ def test_the_column_of_the_training_names_the_images_of_a_table(bundle, images, 
         read_files(str(tmp_path / "none.parquet"), manifest)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_a_table_without_rows_is_no_error_in_the_terminal_nor_in_a_file(
+    suffix, row_bundle, tmp_path, run
+):
+    table, output = tmp_path / f"none{suffix}", tmp_path / "out.csv"
+    names = Predictor.load(row_bundle).manifest.columns
+    table.write_text(("\t" if suffix == ".tsv" else ",").join(names) + "\n")
+    if suffix == ".parquet":
+        pq.write_table(pa.table({name: pa.array([], pa.float64()) for name in names}), table)
+    assert run("predict", row_bundle, table, "--json") == (0, "", f"note: no rows in {table}\n")
+    assert run("predict", row_bundle, table, "--output", output)[0] == 0
+    assert len(output.read_text().splitlines()) == 1
+
+
 def test_images_that_parquet_holds_are_predicted_like_files(bundle, images, tmp_path, run):
     names = write_images(tmp_path, images[:3], ["a.png", "b.png", "c.png"])
     contents = [(tmp_path / name).read_bytes() for name in names]

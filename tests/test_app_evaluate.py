@@ -572,6 +572,33 @@ def test_the_version_before_reads_what_the_export_was_told_to_read(row_bundle, t
     assert scores["second"]["value"] > 0.8 > scores["first"]["value"]
 
 
+@pytest.mark.parametrize(
+    ("trained", "source", "is_told"),
+    [
+        ("flowers", "flowers/train-0.csv", True),
+        ("flowers", "flowers/train/a.csv", True),
+        ("flowers", "flowers/test-0.csv", False),
+        ("flowers", "flowers/test/a.csv+flowers/train/a.csv", True),
+        ("flowers", "other/train-0.csv", False),
+        ("train-0.csv+b.csv", "flowers/train-0.csv", True),
+        ("train-0.csv", "flowers/train-0.csv+other/train-1.csv", True),
+    ],
+)
+def test_data_that_lies_inside_of_that_of_a_training_is_told(
+    trained, source, is_told, row_bundle, tmp_path, run
+):
+    parts = [tmp_path / part for part in source.split("+")]
+    for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        write_flowers(part, kept=(0, 1))
+    data = {**read_manifest(row_bundle).data, "source": trained}
+    copy = changed_copy(row_bundle, tmp_path / "softmax" / "1", data=data)
+    joined = "+".join(map(str, parts))
+    found = evaluated(run, copy, "--data", joined, "--target", "flower")["measured_on"]
+    remark = f"(version 1 was trained on {trained}, which seems to share samples with this; if it "
+    assert (remark + "does, the scores are too good)" in found) == is_told
+
+
 def test_data_that_has_grown_since_a_training_is_told(row_bundle, tmp_path, run):
     sizes = {"train": 70, "validation": 10, "test": 20}
     data = {**read_manifest(row_bundle).data, "samples": sizes}

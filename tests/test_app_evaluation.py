@@ -1,9 +1,11 @@
 """What a run says of its model beyond scores, and what of it reaches the bundle."""
 
+import csv
 import html
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
 from app.evaluation.metrics import measure
-from app.reports.class_lines import describe_values
+from app.reports.class_lines import UNDEFINED, describe_values
 from app.reports.classification_figures import draw_confusion_matrix
 from app.reports.plotting import style
 from app.runs import train
@@ -102,11 +104,51 @@ def test_an_evaluation_of_several_values_shows_the_scores_of_each(values, tmp_pa
             assert re.findall(r">([^<]+)</td>", cells) == texts
 
 
+def test_a_value_whose_target_is_constant_has_no_r2_and_does_not_enter_the_mean(
+    values, tmp_path, run
+):
+    trained, bundle = values
+    names = ["sum", "difference"]
+    with Path(trained.config.data).open(newline="") as file:
+        rows = list(csv.DictReader(file))[:50]
+
+    def evaluate(name, rows):
+        path = tmp_path / f"{name}.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        status, output, error = run("evaluate", bundle, "--data", path, "--json")
+        assert status == 0, error
+        return json.loads(output)
+
+    one = evaluate("one", [{**row, "sum": 0.1} for row in rows])
+    assert "r2" not in one["values"]["sum"]
+    score = one["scores"]["r2"]["value"]
+    assert score == pytest.approx(one["values"]["difference"]["r2"], abs=1e-6)
+    assert one["notes"][-1] == (
+        "R² is undefined where the target is constant, sum, and the mean leaves it out."
+    )
+    assert describe_values(one["values"])[0].endswith(f", R² {UNDEFINED}")
+    none = evaluate("none", [{**row, **dict.fromkeys(names, 0.1)} for row in rows])
+    assert "r2" not in none["scores"]
+    assert none["notes"][-1] == "R² is undefined where the target is constant, sum, difference."
+    single = evaluate("single", rows[:1])
+    assert single["measured_on"] == "the only sample of single.csv"
+    assert (single["notes"][-1], "r2" in single["scores"]) == (
+        "R² is undefined for a single sample.",
+        False,
+    )
+
+
 def test_of_many_values_the_first_are_told():
     many = {f"v{number}": {"mae": 1.0, "rmse": 2.0} for number in range(15)}
     told = describe_values(many)
-    assert told[0] == '"v0" mean absolute error 1'
-    assert told[11:] == ['"v11" mean absolute error 1', "3 more are in evaluation.json"]
+    assert told[0] == f'"v0" mean absolute error 1, R² {UNDEFINED}'
+    assert told[11:] == [
+        f'"v11" mean absolute error 1, R² {UNDEFINED}',
+        "3 more are in evaluation.json",
+    ]
     assert describe_values({"only": {"mae": 1.0, "r2": 0.5}}) == []
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import KINDS, draw_shape
 from live import start
@@ -337,6 +339,23 @@ def test_a_file_that_is_gone_or_new_when_a_run_reads_its_images_again_is_named(d
         export_run(run.folder, tmp_path / "dist")
     lost.with_name("other.png").unlink()
     told = f"{photos} without {name}. Put back what is gone, or train a new run."
+    with pytest.raises(RunError, match=re.escape(told)):
+        export_run(run.folder, tmp_path / "dist")
+
+
+def test_a_new_parquet_file_among_those_of_a_run_is_named_once(data, tmp_path):
+    rows = [
+        {"image": path.read_bytes(), "kind": path.parent.name}
+        for path in sorted(Path(data).rglob("*.png"))
+    ]
+    table, shards = pa.Table.from_pylist(rows), tmp_path / "shards"
+    shards.mkdir()
+    pq.write_table(table, shards / "a.parquet")
+    reading = {"image_column": "image", "target": ["kind"]}
+    settings = {"backbone": "mlp", "hidden": [8], "epochs": 1, **reading}
+    run = train(make_config("features", settings, data=shards), tmp_path / "runs", figures=False)
+    pq.write_table(table, shards / "b.parquet")
+    told = f"Received: {shards} with b.parquet besides. Take away what is new, or train a new run."
     with pytest.raises(RunError, match=re.escape(told)):
         export_run(run.folder, tmp_path / "dist")
 

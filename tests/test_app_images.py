@@ -245,14 +245,17 @@ def test_images_that_parquet_holds_are_decoded_like_files(has_room, several, tmp
         assert found.files[:2] == ["photos.parquet:0", "photos.parquet:1"]
 
 
-def test_classes_of_parquet_have_the_names_that_the_hub_gives_them(several, tmp_path):
-    kind = {"_type": "ClassLabel", "names": ["cat", "dog", "owl"]}
-    features = {"kind": kind, "image": {"_type": "Image"}}
-    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    schema = pa.schema(
-        {"image": image, "kind": pa.int64()},
+def hub_schema(*names):
+    """Return the schema of a data set of Hugging Face with images and named classes."""
+    features = {"image": {"_type": "Image"}, "kind": {"_type": "ClassLabel", "names": names}}
+    return pa.schema(
+        {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "kind": pa.int64()},
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
+
+
+def test_classes_of_parquet_have_the_names_that_the_hub_gives_them(several, tmp_path):
+    schema = hub_schema("cat", "dog", "owl")
     path = write_images(tmp_path / "hub.parquet", several[0], [2, 0, 1, 2, 0, 1], schema)
     found = read(path, image_column="image", target=("kind",))
     assert [found.labels[number] for number in found.targets] == ["owl", "cat", "dog"] * 2
@@ -301,6 +304,53 @@ def test_images_that_parquet_names_by_their_paths_are_read_beside_it(several, tm
     assert found.files[:2] == [f"several/{files[0].name}", "photos.parquet:1"]
 
 
+@pytest.mark.parametrize("wrong", [3, -2])
+def test_a_class_that_the_parquet_file_does_not_name_is_refused(wrong, several, tmp_path):
+    labels = [2, 0, 1, wrong, 0, 1]
+    path = write_images(
+        tmp_path / "hub.parquet", several[0], labels, hub_schema("cat", "dog", "owl")
+    )
+    message = rf"that the file names, 0 to 2. Received: kind={wrong} in row 3 of .*hub.parquet\."
+    with pytest.raises(DataError, match=message):
+        read(path, image_column="image", target=("kind",))
+
+
+def test_parquet_files_that_name_their_classes_in_another_order_are_joined_by_name(
+    several, tmp_path
+):
+    files, folder = several[0], tmp_path / "shards"
+    folder.mkdir()
+    orders = {"train-0": ("cat", "dog", "owl"), "train-1": ("owl", "cat", "dog")}
+    for name, order in orders.items():
+        write_images(folder / f"{name}.parquet", files[:3], [0, 1, 2], hub_schema(*order))
+    found = read(folder, image_column="image", target=("kind",), image_size=(24,))
+    expected = ["cat", "dog", "owl", "owl", "cat", "dog"]
+    assert [found.labels[number] for number in found.targets] == expected
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            hub_schema("cat", "dog", "emu"),
+            "of 3 classes with owl in .* and of 3 classes with emu in",
+        ),
+        (hub_schema("cat", "dog"), "of 3 classes with owl in .* and of 2 classes in .*train-1"),
+        (
+            hub_schema("cat", "dog", "owl").remove_metadata(),
+            "of 3 classes in .* and without names of classes in .*train-1",
+        ),
+    ],
+)
+def test_parquet_files_with_other_classes_are_told_apart(schema, message, several, tmp_path):
+    files, folder = several[0], tmp_path / "shards"
+    folder.mkdir()
+    write_images(folder / "train-0.parquet", files[:2], [0, 1], hub_schema("cat", "dog", "owl"))
+    write_images(folder / "train-1.parquet", files[2:4], [0, 1], schema)
+    with pytest.raises(DataError, match=f"same columns and classes. Received: 'kind' .*{message}"):
+        read(folder, image_column="image", target=("kind",))
+
+
 def test_a_folder_of_parquet_files_has_the_splits_of_their_names(several, tmp_path):
     files, folder = several[0], tmp_path / "shards"
     folder.mkdir()
@@ -332,11 +382,28 @@ def test_a_folder_of_parquet_files_has_the_splits_of_their_names(several, tmp_pa
         read(folder, **reading)
     pq.write_table(pa.table({"photo": [b""], "kind": ["a"]}), folder / "train-1-of-2.parquet")
     with pytest.raises(
-        DataError, match="the same columns and classes. Received: .*with image, phot"
+        DataError, match="same columns and classes. Received: 'image' in .*train-0.*, but not in"
     ):
         read(folder, **reading)
     write_images(folder / "more.parquet", files[:2], "ab")
     with pytest.raises(DataError, match="must begin with train, .*more.parquet in a folder of 4"):
+        read(folder, **reading)
+
+
+def test_the_subfolders_of_parquet_files_can_be_the_splits(several, tmp_path):
+    files, folder = several[0], tmp_path / "hub" / "data"
+    for name, part in (("train", slice(2)), ("test", slice(2, 4))):
+        (folder / name).mkdir(parents=True)
+        write_images(folder / name / "a.parquet", files[part], "abab"[part])
+    reading = {"image_column": "image", "target": ("kind",), "image_size": (24,)}
+    found = read(folder, **reading)
+    assert (found.validation_start, found.test_start) == (None, 2)
+    assert found.files[1:3] == ["train/a.parquet:1", "test/a.parquet:0"]
+    for settings in (reading, {}):
+        with pytest.raises(DataError, match=r"hub.*\. Did you mean .*/hub/data\?"):
+            read(folder.parent, **settings)
+    shutil.rmtree(folder / "train")
+    with pytest.raises(DataError, match="The names of parquet .*one with train"):
         read(folder, **reading)
 
 

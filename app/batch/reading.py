@@ -8,7 +8,7 @@ import numpy as np
 
 from serving.array_files import ARCHIVE, ARRAY
 from serving.cores import available_cores
-from serving.errors import InputError, describe_all
+from serving.errors import InputError, NoRowsError, describe_all
 from serving.images import read_header
 from serving.inputs import takes_images
 from serving.manifest import Manifest
@@ -56,6 +56,7 @@ def read_files(
     Raises:
         BatchError: there are no such files, or the model cannot read one.
         InputError: a row cannot be read; the message says which.
+        NoRowsError: the files have none.
         ModuleNotFoundError: a file is parquet, and pyarrow is not installed.
     """
     if set_aside is not None and not isinstance(wanted, str) and takes_images(manifest):
@@ -82,7 +83,7 @@ def read_files(
             set_aside(file, InputError(reason))
     names = [_name(row_id) for rows in parts for row_id in rows.ids]
     if not names:
-        raise InputError(f"The files must have rows. Received: none in {files[0]}.")
+        raise NoRowsError(f"The files must have rows. Received: no rows in {files[0]}.")
     filled = [rows.inputs for rows in parts if rows.ids]
     inputs = {
         spec.name: np.concatenate([one[spec.name] for one in filled]) for spec in manifest.inputs

@@ -11,7 +11,7 @@ import numpy as np
 from app.batch.reading import read_files
 from app.data.datasets import Dataset
 from app.data.labeled import read_labeled
-from app.data.measured import choose_measured, warn_of_growth
+from app.data.measured import choose_measured, warn_of_seen
 from app.errors import DataError
 from app.evaluation.comparison import (
     Answers,
@@ -164,7 +164,7 @@ def _new_to_both(known: KnownSamples, previous: Manifest) -> tuple[np.ndarray, s
     others, _ = choose_measured(known.dataset, known.source, [previous])
     indices = np.intersect1d(known.indices, others)
     if len(indices) == len(known.indices):
-        remark = warn_of_growth(known.dataset, known.source, [previous])
+        remark = warn_of_seen(known.dataset, known.source, [previous])
         return indices, known.description + remark
     if not len(indices):
         raise DataError(

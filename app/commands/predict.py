@@ -119,6 +119,8 @@ def predict(
     manifest = predictor.manifest
     output_name = choose_output(manifest, features)
     read = _read_files(files, manifest, image_column, quiet)
+    if not read.names:
+        raise typer.Exit(1 if read.wrong else 0)
     prediction = predictor.predict(read.inputs)
     _require_finite(prediction.outputs[output_name], read.names)
     if features:
@@ -190,7 +192,7 @@ class _Read(NamedTuple):
 def _read_files(files: list[Path], manifest: Any, image_column: str | None, quiet: bool) -> _Read:
     """Read files; name each image that cannot be read on standard error, unless none can."""
     from app.system.data_folders import find_data, where_looked
-    from serving.errors import InputError
+    from serving.errors import InputError, NoRowsError, first_few
     from serving.inputs import read_inputs, takes_images
 
     places = {find_data(str(file)): file for file in files}
@@ -207,12 +209,21 @@ def _read_files(files: list[Path], manifest: Any, image_column: str | None, quie
         from app.batch.reading import read_files
 
         _note_twice(files, quiet)
-        together = read_files(found, manifest, set_aside, image_column)
+        try:
+            together = read_files(found, manifest, set_aside, image_column)
+        except NoRowsError:  # as a job, which writes a table of no rows
+            _note(f"no rows in {first_few(files)}", quiet)
+            return _Read({}, [], wrong)
         return _Read(together.inputs, together.names, wrong)
     try:
         inputs, names = read_inputs(
             found, manifest, lambda line: _note(line, quiet), set_aside=set_aside
         )
+    except NoRowsError:
+        if len(files) > 1:  # others may have rows
+            raise
+        _note(f"no rows in {files[0]}", quiet)
+        return _Read({}, [], wrong)
     except InputError as error:
         # Of several problems, only the first are told.
         missing = [name for name in found if not Path(name).exists() and name in str(error)]

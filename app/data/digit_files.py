@@ -12,7 +12,7 @@ from app.errors import DataError
 from serving.errors import cannot_read
 
 from .datasets import MAX_CLASSES, Dataset
-from .image_lists import SPLITS
+from .split_names import SPLITS
 
 SEMEION_SIDE = 16
 _CLASS_NAMES = "class_names"

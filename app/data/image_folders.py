@@ -15,8 +15,9 @@ from serving.photographs import find_digit, read_photograph, shows_ink
 from .datasets import Dataset
 from .file_names import as_text
 from .image_files import choose_shape, decode_files, has_color
-from .image_lists import SPLITS, ImageList
+from .image_lists import ImageList
 from .scenes import LOOKED_AT, note_colors, note_scenes
+from .split_names import SPLITS
 from .splits import some
 from .stored_images import ImageFile
 

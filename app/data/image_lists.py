@@ -16,14 +16,10 @@ from serving.images import IMAGE_SUFFIXES
 
 from .file_names import as_text, check_names
 from .reading_progress import tell
+from .split_names import SPLITS
 from .stored_images import ImageFile
+from .tables import suggest_shards
 
-# Names of the subfolders that hold the splits of a source.
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
-}
 # Kinds of files by their names, the same on every machine.
 _KINDS = MimeTypes()
 
@@ -185,7 +181,7 @@ def _find_classes(folder: Path) -> list[Path]:
     if len(classes) < 2:
         raise DataError(
             f"{folder} must have a subfolder of images for each of two or more classes. "
-            f"Received: {counted(len(classes), 'subfolder')}."
+            f"Received: {counted(len(classes), 'subfolder')}.{suggest_shards(folder)}"
         )
     # Other files, such as a license, may be there.
     files = (path for path in _visible(folder) if path.is_file())

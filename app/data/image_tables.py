@@ -11,6 +11,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from app.system.image_paths import find_image
 from serving.errors import describe_all
+from serving.number_text import parse_number
 
 from .column_formats import decide_columns
 from .image_lists import ImageList
@@ -47,9 +48,10 @@ def list_image_table(
         The images; one that is missing is listed, and cannot be read.
 
     Raises:
-        DataError: a column is missing, paths are wrong, a target is missing or of the wrong kind,
-            or a path is missing, unless `reading.unreadable` is `skip`. The message names the row;
-            of several wrong paths, the first ones.
+        DataError: a column is missing, paths are wrong, a target is missing, of the wrong kind, or
+            the number of a class without a name though others have one, or a path is missing,
+            unless `reading.unreadable` is `skip`. The message names the row; of several wrong
+            paths, the first ones.
     """
     task = task_of_targets(reading, task)
     if known is not None and task == "multiclass":
@@ -65,7 +67,9 @@ def list_image_table(
     for numbered in table.read():
         if not is_stored:
             _find_files(table, numbered, reading, paths, problems)
-        batch = numbered if task == "regression" else _with_class_names(table, numbered)
+        batch = (
+            numbered if task == "regression" else _with_class_names(table, numbered, reading.target)
+        )
         refuse_missing_targets(table, batch, surveys, task, numbered, has_settings=known is None)
         for survey in surveys:
             survey.learn(batch.numbers, batch.cells[survey.name])
@@ -136,11 +140,22 @@ def _copied_images(table: Table, column: str) -> list[ImageFile]:
     return list(files())
 
 
-def _with_class_names(table: Table, batch: Batch) -> Batch:
-    """Return a batch with the names of classes for their numbers; -1 is a missing one."""
+def _with_class_names(table: Table, batch: Batch, targets: Sequence[str]) -> Batch:
+    """Return a batch with the names of classes for their numbers; -1 is a missing one.
+
+    Raises:
+        DataError: a number has no name, though the table names the classes.
+    """
     cells = dict(batch.cells)
-    for column, names in table.class_names.items():
+    for column in {*targets} & {*table.class_names}:
+        names = table.class_names[column]
         known = {NO_CLASS: "", **{str(number): name for number, name in enumerate(names)}}
+        for row, cell in zip(batch.numbers, batch.cells[column], strict=True):
+            if cell not in known and cell not in names and parse_number(cell) is not None:
+                raise DataError(
+                    f"A class must be one of those that the file names, 0 to {len(names) - 1}. "
+                    f"Received: {column}={cell} in {table.place(row)}. Correct or remove it."
+                )
         cells[column] = [known.get(cell, cell) for cell in batch.cells[column]]
     return batch._replace(cells=cells)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from app.errors import DataError
 from serving.manifest import Manifest
 
 from .datasets import Dataset
-from .source_kinds import OWN_ARRAYS, is_code
+from .source_kinds import JOIN, NAMED, OWN_ARRAYS, is_code, parts_of
 from .sources import bare_source
+from .split_names import split_of
 from .splits import split_test
 
 
@@ -34,7 +36,8 @@ def choose_measured(
         DataError: no sample is left.
     """
     name, count = bare_source(source), len(dataset.targets)
-    indices, place = np.arange(count), f"all {count:,} samples of {name}"
+    all_of = f"all {count:,} samples" if count > 1 else "the only sample"
+    indices, place = np.arange(count), f"{all_of} of {name}"
     if dataset.test_start is not None:
         indices = indices[dataset.test_start :]
         place = f"the {len(indices):,} samples of the test split of {name}"
@@ -50,7 +53,7 @@ def choose_measured(
     if chosen:
         parts.append(halve(indices)[1])
         which = "that the export was measured on"
-    remark = warn_of_growth(dataset, source, manifests)
+    remark = warn_of_seen(dataset, source, manifests)
     if not parts:
         is_whole = dataset.test_start is None
         return indices, place + (
@@ -87,10 +90,11 @@ def _has_size(manifest: Manifest, count: int, key: str) -> bool:
     return bool(is_known and sum(sizes.values()) == count and key in sizes)
 
 
-def warn_of_growth(dataset: Dataset, source: str, manifests: Sequence[Manifest]) -> str:
-    """Return a remark on data that has grown since a training; empty if it has not.
+def warn_of_seen(dataset: Dataset, source: str, manifests: Sequence[Manifest]) -> str:
+    """Return a remark on data of which a training had another part; empty if there is none.
 
-    Which of the samples the training had cannot be known then.
+    It has grown since, or lies inside of the training's source, or holds it. Sources are known by
+    their names only, and which of the samples the training had cannot be told.
 
     Args:
         dataset: the samples.
@@ -106,7 +110,36 @@ def warn_of_growth(dataset: Dataset, source: str, manifests: Sequence[Manifest])
                 f" (version {manifest.version} was trained on data of this name with another "
                 "number of samples, perhaps on some of these)"
             )
+        if _overlaps(source, str(manifest.data.get("source", ""))):
+            return (
+                f" (version {manifest.version} was trained on {manifest.data['source']}, which "
+                "seems to share samples with this; if it does, the scores are too good)"
+            )
     return ""
+
+
+def _overlaps(source: str, trained: str) -> bool:
+    """Return whether a source seems to lie inside of another one, to hold it, or to share a part.
+
+    A part of a test split does not count, since a training on all splits does not learn from it.
+
+    Args:
+        source: what is measured, with its folders.
+        trained: what a model was trained on, without folders.
+    """
+    if is_code(source) or bare_source(source) == trained:
+        return False
+    for part in parts_of(source):
+        path = Path(part)
+        # A file may be in the folder of its split.
+        above = () if part in NAMED else path.absolute().parents[:2]
+        is_test = "test" in (split_of(path.name), split_of(path.parent.name))
+        for name in filter(None, trained.split(JOIN)):
+            is_above = name in [folder.name for folder in above] and not is_test
+            is_inside = path.is_dir() and (path / name).exists()
+            if name == path.name or is_above or is_inside:
+                return True
+    return False
 
 
 def _warn_of_copy(manifests: Sequence[Manifest], name: str, count: int) -> str:

@@ -1,8 +1,7 @@
 """Reads parquet files. Only this module of `app.data` needs pyarrow."""
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -16,10 +15,10 @@ from app.system.arrow_types import holds_cells, holds_images
 from app.system.image_paths import image_of
 from serving.columns import cell_text
 from serving.csv_lines import CHUNK
-from serving.errors import cannot_read, reason_of
+from serving.errors import cannot_read, first_few, reason_of
 from serving.frames import arrow_values
 
-from .image_lists import SPLITS
+from .split_names import SPLITS, split_of
 from .tables import Batch, Table
 
 # Images that are taken out of a row group together.
@@ -66,14 +65,16 @@ def open_shards(folder: Path, files: Sequence[Path]) -> Table:
 
     Args:
         folder: the folder.
-        files: its files. If their names begin with those of splits, such as
-            `train-00000-of-00002.parquet`, they are read in the order training, validation, test.
+        files: its files, or those of its subfolders for the splits. If the names of the files begin
+            with those of splits, such as `train-00000-of-00002.parquet`, or the subfolders have
+            them, they are read in the order training, validation, test.
+            Classes that they name in different orders have the numbers of the first one.
 
     Raises:
-        DataError: a file cannot be read, has other columns than the first, or is of no split though
-            others are; or there is no training split.
+        DataError: a file cannot be read, has other columns or classes than the first, or is of no
+            split though others are; or there is no training split.
     """
-    splits = [_split_of(path) for path in files]
+    splits = [split_of(path.stem if path.parent == folder else path.parent.name) for path in files]
     if any(splits) and not ("train" in splits and all(splits)):
         wrong = files[splits.index("")] if "" in splits else files[0]
         raise DataError(
@@ -85,11 +86,10 @@ def open_shards(folder: Path, files: Sequence[Path]) -> Table:
     tables = [open_parquet(files[place]) for place in places]
     first = tables[0]
     for table in tables:
-        if (table.names, table.class_names) != (first.names, first.class_names):
+        if difference := _difference(first, table):
             raise DataError(
                 "The parquet files of a folder must have the same columns and classes. Received: "
-                f"{first.source} with {', '.join(first.names)}, and {table.source} with "
-                f"{', '.join(table.names)}."
+                f"{difference}. Write them alike."
             )
     counts = [pq.read_metadata(table.source).num_rows for table in tables]
     starts = [0, *accumulate(counts)][:-1]
@@ -97,7 +97,8 @@ def open_shards(folder: Path, files: Sequence[Path]) -> Table:
     def read() -> Iterator[Batch]:
         for start, table in zip(starts, tables, strict=True):
             for numbers, cells in table.read():
-                yield Batch([start + number for number in numbers], cells)
+                renumbered = _renumbered(cells, table.class_names, first.class_names)
+                yield Batch([start + number for number in numbers], renumbered)
 
     def read_images(name: str) -> Iterator[bytes | str | None]:
         for table in tables:
@@ -124,10 +125,48 @@ def open_shards(folder: Path, files: Sequence[Path]) -> Table:
     )
 
 
-def _split_of(path: Path) -> str:
-    """Return the split that the name of a file begins with; empty for none."""
-    word = re.split(r"[^a-z]", path.stem.lower())[0]
-    return next((split for split, names in SPLITS.items() if word in names), "")
+def _difference(first: Table, other: Table) -> str:
+    """Return how the columns and classes of two files differ, as a text; empty if they do not."""
+    for one, two in ((first, other), (other, first)):
+        if lacking := [name for name in one.names if name not in two.names]:
+            return f"{', '.join(map(repr, lacking))} in {one.source}, but not in {two.source}"
+    if first.names != other.names:
+        return f"{', '.join(first.names)} in {first.source}, in another order in {other.source}"
+    for column in {**first.class_names, **other.class_names}:
+        names, others = (table.class_names.get(column, ()) for table in (first, other))
+        if names != others and not _are_reordered(names, others):
+            # Of many classes, those that differ are told.
+            told = [
+                f"{_named_classes(those, rest)} in {table.source}"
+                for those, rest, table in ((names, others, first), (others, names, other))
+            ]
+            return f"{column!r} {' and '.join(told)}"
+    return ""
+
+
+def _are_reordered(names: Sequence[str], others: Sequence[str]) -> bool:
+    return sorted(names) == sorted(others) and len({*names}) == len(names)
+
+
+def _named_classes(names: Sequence[str], others: Sequence[str]) -> str:
+    if not names:
+        return "without names of classes"
+    own = [name for name in names if name not in others]
+    return f"of {len(names):,} classes" + (f" with {first_few(own)}" if own and others else "")
+
+
+def _renumbered(
+    cells: dict[str, list[str]],
+    own: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, Sequence[str]],
+) -> dict[str, list[str]]:
+    """Return cells whose numbers of classes are those of another order of their names."""
+    found = dict(cells)
+    for column, names in own.items():
+        if names != wanted[column] and column in cells:
+            numbers = {str(n): str(wanted[column].index(name)) for n, name in enumerate(names)}
+            found[column] = [numbers.get(cell, cell) for cell in cells[column]]
+    return found
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:

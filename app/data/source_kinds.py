@@ -18,7 +18,14 @@ from serving.errors import either
 from serving.frames import is_table
 
 from .file_names import check_names
-from .tables import SUFFIXES, check_columns, holds_table, list_shards, open_table
+from .tables import (
+    SUFFIXES,
+    check_columns,
+    holds_table,
+    list_shards,
+    open_table,
+    suggest_shards,
+)
 
 # File of a folder of arrays that says what they are.
 ARRAY_FACTS = "arrays.json"
@@ -107,7 +114,7 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
             given = value if isinstance(value, str) else ",".join(value)
             raise DataError(
                 f"{name} applies to tables only, {either(SUFFIXES)}. "
-                f"Received: {name}={given} for {source}."
+                f"Received: {name}={given} for {source}.{suggest_shards(path)}"
             )
     if source in NAMED:
         return "named"

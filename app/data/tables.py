@@ -13,6 +13,8 @@ from models.checks import suggest
 from serving.csv_lines import find_separator, read_columns, read_header
 from serving.errors import InputError
 
+from .split_names import split_of
+
 PARQUET = ".parquet"
 SUFFIXES = (".csv", ".tsv", PARQUET)
 
@@ -85,13 +87,35 @@ def holds_table(source: str) -> bool:
 
 
 def list_shards(folder: Path) -> list[Path]:
-    """Return the parquet files of a folder without subfolders, sorted by name; none of others."""
-    try:
-        inside = [path for path in folder.iterdir() if not is_hidden(path.name)]
-    except OSError:  # no folder, or one that must not be read
+    """Return the parquet files of a folder, sorted by path; none of a folder of other kind.
+
+    It has no subfolders, or nothing but subfolders for the splits, which hold the files.
+    """
+    inside = _visible(folder)
+    if found := [path for path in inside if _is_parquet(path)]:
+        return [] if any(path.is_dir() for path in inside) else found
+    if not all(split_of(path.name) and path.is_dir() for path in inside):
         return []
-    found = sorted(path for path in inside if path.suffix.lower() == PARQUET)
-    return [] if found and any(path.is_dir() for path in inside) else found
+    files = [path for subfolder in inside for path in _visible(subfolder)]
+    return files if all(_is_parquet(path) and path.is_file() for path in files) else []
+
+
+def suggest_shards(folder: Path) -> str:
+    """Return `" Did you mean x/data?"` if a subfolder holds parquet files; else an empty string."""
+    found = [path for path in _visible(folder) if path.is_dir() and list_shards(path)]
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == PARQUET
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Return what a folder holds, sorted by name; nothing for one that cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    except OSError:
+        return []
 
 
 def open_table(path: Path) -> Table:

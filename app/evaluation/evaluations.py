@@ -8,6 +8,7 @@ import numpy as np
 
 from app.data.datasets import Dataset
 from serving.decisions import decide, describe_thresholds
+from serving.errors import first_few
 from serving.manifest import Manifest, ScoreInterval
 
 from .calibration import (
@@ -17,7 +18,7 @@ from .calibration import (
     confidence_and_truth,
 )
 from .intervals import errors_by_decile
-from .metrics import Scorer, class_scores, make_scorer, value_scores
+from .metrics import Scorer, class_scores, make_scorer, targets_vary, value_scores
 from .mistakes import confused_pairs, error_quantiles
 from .resampling import resample, score_intervals
 from .thresholds import precision_and_recall
@@ -72,8 +73,23 @@ def data_gaps(dataset: Dataset, indices: np.ndarray) -> dict[str, list[str]]:
     return {
         "lacking": lacking_labels(dataset, indices),
         "left_out": list(dataset.skipped),
-        "notes": list(dataset.notes),
+        "notes": [*dataset.notes, *_why_no_r2(dataset, indices)],
     }
+
+
+def _why_no_r2(dataset: Dataset, indices: np.ndarray) -> list[str]:
+    """Return a note on values for which R² is undefined, if there are any."""
+    if dataset.task != "regression":
+        return []
+    if len(indices) < 2:
+        return ["R² is undefined for a single sample."]
+    varies = targets_vary(dataset.targets[indices])
+    constant = [label for label, each in zip(dataset.labels, varies, strict=True) if not each]
+    if not constant:
+        return []
+    them = "it" if len(constant) == 1 else "them"
+    effect = f", and the mean leaves {them} out" if len(constant) < len(dataset.labels) else ""
+    return [f"R² is undefined where the target is constant, {first_few(constant)}{effect}."]
 
 
 def lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:
@@ -110,6 +126,8 @@ def evaluate_predictions(
     targets, labels = dataset.targets[indices], manifest.labels
     scorer = scorer_of(manifest, dataset, indices, predictions)
     scores, intervals = measure_with_intervals(scorer, len(indices), len(labels))
+    if manifest.task == "regression" and not targets_vary(targets).any():
+        scores.pop("r2", None)
     found: dict[str, Any] = {
         "samples": len(indices),
         "scores": {name: describe_interval(v, intervals[name]) for name, v in scores.items()},

@@ -147,10 +147,14 @@ def _label_scorer(truth: np.ndarray, exact: np.ndarray, decided: np.ndarray) -> 
 def _value_scorer(targets: np.ndarray, values: np.ndarray) -> Scorer:
     """Score values: mean absolute error, root mean squared error and R², averaged over values.
 
-    R² is left out for a single sample. That of a constant target is 1 if all are exact, else 0.
+    R² is left out for a single sample. Its mean is over the values whose targets vary. If none
+    does, it is 1 if all are exact, else 0, since a training needs a score.
     """
     errors = targets - values
     absolute, squared = np.abs(errors).mean(axis=1), errors**2
+    counted = targets_vary(targets)
+    if not counted.any():
+        counted = np.ones_like(counted)
 
     def score(weights: np.ndarray) -> dict[str, Any]:
         share = weights / weights.sum(axis=-1, keepdims=True)
@@ -163,9 +167,23 @@ def _value_scorer(targets: np.ndarray, values: np.ndarray) -> Scorer:
         # The mean of equal targets may be off by rounding, and their spread must not divide.
         varies = spread > (_CONSTANT * means[..., 0, :]) ** 2
         r2 = np.where(varies, 1 - mse / np.where(varies, spread, 1), mse == 0)
-        return {**found, "r2": _plain(r2.mean(axis=-1))}
+        return {**found, "r2": _plain(r2[..., counted].mean(axis=-1))}
 
     return score
+
+
+def targets_vary(targets: np.ndarray) -> np.ndarray:
+    """Return which values have different targets, by more than rounding; R² needs that.
+
+    Args:
+        targets: float `(samples, values)`.
+
+    Returns:
+        bool `(values,)`.
+    """
+    exact = targets.astype(np.float64)
+    varies: np.ndarray = exact.var(axis=0) > (_CONSTANT * exact.mean(axis=0)) ** 2
+    return varies
 
 
 def _ranking_scorer(truth: np.ndarray, scores: np.ndarray) -> Scorer:
@@ -247,17 +265,22 @@ def value_scores(
 ) -> dict[str, dict[str, float]]:
     """Return the scores of each value by its label: `mae`, `rmse` and `r2`.
 
-    Their mean over values of several units says little of each. R² is left out for a single sample.
+    Their mean over values of several units says little of each. R² is left out for a single sample
+    and for a value whose target is constant.
 
     Args:
         targets: float `(samples, values)`.
         values: what is predicted, of the same shape.
         labels: name of each value.
     """
-    equal = np.ones(len(targets))
-    return {
+    equal, varies = np.ones(len(targets)), targets_vary(targets)
+    found = {
         label: _value_scorer(targets[:, [number]], values[:, [number]])(equal)
         for number, label in enumerate(labels)
+    }
+    return {
+        label: {name: v for name, v in scores.items() if name != "r2" or varies[number]}
+        for number, (label, scores) in enumerate(found.items())
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.written_numbers import describe_scores, write_percent, write_score
+from serving.written_numbers import describe_scores, metric_name, write_percent, write_score
 
 # Of more classes, only those with the worst scores are shown at once.
 SHOWN_CLASSES = 12
@@ -33,19 +33,25 @@ def describe_values(
 ) -> list[str]:
     """Return error and R² of each of several values, a line each; of many, of the first ones.
 
+    A dash stands for an R² that is undefined.
+
     Args:
         values: see `app.evaluation.metrics.value_scores`.
         all_in: where those are that are not shown.
     """
     if len(values) == 1:
         return []  # the scores of the run are its own
-    shown = ("mae", "r2")
     lines = [
-        f'"{label}" {describe_scores({name: scores[name] for name in shown if name in scores})}'
+        f'"{label}" {_describe_value(scores)}'
         for label, scores in list(values.items())[:SHOWN_CLASSES]
     ]
     left_out = len(values) - SHOWN_CLASSES
     return [*lines, f"{left_out} more are in {all_in}"] if left_out > 0 else lines
+
+
+def _describe_value(scores: Mapping[str, float]) -> str:
+    text = describe_scores({name: scores[name] for name in ("mae", "r2") if name in scores})
+    return text if "r2" in scores else f"{text}, {metric_name('r2')} {UNDEFINED}"
 
 
 def write_class_scores(row: dict[str, Any]) -> tuple[str, str, str]:

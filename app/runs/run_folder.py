@@ -31,6 +31,7 @@ from app.data.datasets import Dataset
 from app.data.reading_progress import tell
 from app.data.splits import Splits
 from app.data.summary import describe_pairs, report_data
+from app.data.tables import PARQUET
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.user_code import is_reference
@@ -97,8 +98,8 @@ class Run:
         began = _read_files(self.folder)
         if not began or not dataset.files:
             return
-        gone = sorted(began - {*dataset.files})
-        new = sorted({*dataset.files} - began)
+        gone = _named_once(began, {*dataset.files})
+        new = _named_once({*dataset.files}, began)
         if not gone and not new:
             return
         told = [f"without {first_few(gone)}"] if gone else []
@@ -236,6 +237,22 @@ def begin_run(run: Run, files: Sequence[str] = ()) -> None:
         atomic_write(folder / CONFIG, config_toml(run.config))
     except OSError as error:
         raise unwritable(folder, error) from None
+
+
+def _named_once(files: set[str], others: set[str]) -> list[str]:
+    """Return the files that are not among others; a table of images once, if none of its are.
+
+    Images of tables are called by their table and row, such as `photos.parquet:7`.
+    """
+    known = {_table_of(name) for name in others}
+    return sorted(
+        {name if _table_of(name) in known else _table_of(name) for name in files - others}
+    )
+
+
+def _table_of(name: str) -> str:
+    table, mark, row = name.rpartition(":")
+    return table if mark and row.isdecimal() and table.lower().endswith(PARQUET) else name
 
 
 def _read_files(folder: Path) -> set[str]:
