@@ -64,12 +64,11 @@ def list_image_table(
     paths: list[ImageFile] = []
     problems: list[DataError] = []
     batches: list[Batch] = []
+    of_classes = () if task == "regression" else reading.target
     for numbered in table.read():
         if not is_stored:
             _find_files(table, numbered, reading, paths, problems)
-        batch = (
-            numbered if task == "regression" else _with_class_names(table, numbered, reading.target)
-        )
+        batch = _with_class_names(table, numbered, of_classes)
         refuse_missing_targets(table, batch, surveys, task, numbered, has_settings=known is None)
         for survey in surveys:
             survey.learn(batch.numbers, batch.cells[survey.name])
@@ -82,8 +81,7 @@ def list_image_table(
     if not is_stored:
         _require_files(table, reading.image_column, paths)
     check_targets(table, surveys, task, reading)
-    are_texts = [] if task == "regression" else reading.target
-    columns, _ = decide_columns(table, surveys, are_texts)
+    columns, _ = decide_columns(table, surveys, of_classes)
     targets = TargetReader(
         table, surveys, [columns[name] for name in reading.target], task, reading.categorical
     )
@@ -147,7 +145,7 @@ def _with_class_names(table: Table, batch: Batch, targets: Sequence[str]) -> Bat
         DataError: a number has no name, though the table names the classes.
     """
     cells = dict(batch.cells)
-    for column in {*targets} & {*table.class_names}:
+    for column in filter(table.class_names.__contains__, targets):
         names = table.class_names[column]
         known = {NO_CLASS: "", **{str(number): name for number, name in enumerate(names)}}
         for row, cell in zip(batch.numbers, batch.cells[column], strict=True):
