@@ -13,7 +13,7 @@ import keras
 from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import check_columns_taken, check_units_taken
 from app.config.families import build_model, family_named, is_own_model, task_of
-from app.config.run_config import RunConfig, flat_config, make_config
+from app.config.run_config import RunConfig, flat_config, flatten, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
 from app.config.weight_files import check_weight_files
 from app.config.without_effect import settings_without_effect
@@ -349,6 +349,7 @@ def resume(
         if team.is_writer:
             _tell_other_backend(run)
             _tell_missing_callbacks(run, callbacks)
+            _tell_what_is_idle(replace(run.config, given=frozenset(flatten(settings))))
         read_objects(run.folder)
         run.check_backbone()
         dataset = load_run_data(run.config)
@@ -356,9 +357,23 @@ def resume(
         if dataset.stream is not None:
             stream = open_stream(data, Path(run.config.data), dataset.inputs)
             dataset = replace(dataset, stream=stream)
-        if team.is_writer:
-            write_settings(run)
-        return _fit_and_finish(run, dataset, shown, team)
+        writers = [_SettingsWriter(run)] if team.is_writer else []
+        return _fit_and_finish(run, dataset, [*shown, *writers], team)
+
+
+class _SettingsWriter(keras.callbacks.Callback):
+    """Writes the settings that a run goes on with, once nothing refuses to go on with them.
+
+    It comes after the checkpoint, whose restoring may be refused.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        """Write the settings."""
+        write_settings(self._run)
 
 
 def _tell_other_backend(run: Run) -> None:

@@ -22,6 +22,7 @@ from app.data.reading_progress import tell
 from app.errors import RunError
 from app.system.atomic_files import atomic_path
 from app.system.signals import resume_command
+from app.system.user_code import shown_name
 from serving.errors import cannot_write
 
 from .callbacks import Seconds
@@ -33,6 +34,7 @@ from .progressive_resizing import first_of_size, work_of
 _MAY_CHANGE = ("data", "figures", *PACE)
 # What the end of a run depends on: another value lets a run go on that has stopped early.
 _LIMITS = ("epochs", "patience")
+_OWN_SCHEDULE = "own"
 # A checkpoint takes longer than an epoch of a tiny model.
 _SECONDS_BETWEEN = 1.0
 # State that Keras' callbacks keep between epochs, and reset when training begins. Classes that
@@ -119,8 +121,17 @@ class Checkpoint(keras.callbacks.Callback):
         """Restore variables and callbacks, after the callbacks have reset themselves."""
         if self._read is None:
             return
+        own = self._config.training.optimizer
         _assign("model", self.model.variables, self._read["model"])
-        _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
+        _assign(
+            "optimizer",
+            self.model.optimizer.variables,
+            self._read["optimizer"],
+            f" {shown_name(own.name)} must make the one that the run began with; has its code "
+            "changed since?"
+            if own.is_own
+            else "",
+        )
         state = self._read["state"]
         for name, callback in self._others.items():  # early stopping may be new
             if f"{name} 2" in self._others and f"{name} 2" not in state["callbacks"]:
@@ -212,7 +223,14 @@ class Checkpoint(keras.callbacks.Callback):
             rate: learning rate of the next step by these settings; None if it is not known.
             had_ended: whether the training had stopped early.
         """
-        changed = [name for name in PACE if before[name] != self._pace[name]]
+        settings = self._config.training.optimizer
+        changed = [
+            name
+            for name in PACE
+            if before[name] != self._pace[name]
+            # An optimizer of the user's own has its own rate; the setting was never used.
+            if not (settings.is_own and name == "optimizer.learning_rate")
+        ]
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss scale
         schedules = keras.optimizers.schedules.LearningRateSchedule
@@ -223,7 +241,9 @@ class Checkpoint(keras.callbacks.Callback):
             if isinstance(callback, keras.callbacks.EarlyStopping) and changed and had_ended:
                 callback.wait = 0  # it counts from here on
         if changed and self.writes:
-            schedule = self._config.training.optimizer.schedule
+            schedule = settings.schedule
+            if settings.is_own and has_schedule:
+                schedule = _OWN_SCHEDULE
             tell(
                 f"Training goes on after epoch {len(self.history)}, up to epoch "
                 f"{self._pace['epochs']}. {_describe_rates(schedule, rate, self._learning_rate())}"
@@ -308,6 +328,8 @@ def _describe_rates(schedule: str, before: float | None, now: float) -> str:
     subject = {"cosine": "The cosine spans all epochs, so the learning rate"}.get(
         schedule, "The learning rate"
     )
+    if schedule == _OWN_SCHEDULE:
+        return f"The optimizer's own schedule goes on: the rate of the next step is {now:.3g}."
     if before is None:
         return f"{subject} is {now:.3g}."
     if math.isclose(before, now, rel_tol=1e-6, abs_tol=1e-12):
@@ -315,11 +337,13 @@ def _describe_rates(schedule: str, before: float | None, now: float) -> str:
     return f"{subject} goes from {before:.3g} to {now:.3g}."
 
 
-def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+def _assign(
+    what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray], fix: str = ""
+) -> None:
     if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
         raise RunError(
             f"The checkpoint belongs to a different {what}. "
-            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes."
+            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes.{fix}"
         )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
