@@ -17,6 +17,7 @@ from app.config.run_config import RunConfig, flat_config, flatten, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
 from app.config.weight_files import check_weight_files
 from app.config.without_effect import settings_without_effect
+from app.data.array_folders import is_passed_stream
 from app.data.constant_inputs import require_variation
 from app.data.datasets import Dataset
 from app.data.frames import DataOnDisk, data_on_disk, move_data
@@ -553,7 +554,7 @@ def _session(folder: Path, team: Team, config: RunConfig) -> Iterator[None]:
             text = "".join(traceback.format_exception(error))
             (folder / FAILURE).write_text(f"{error}\n\n{text}", "utf-8")
             is_hopeless = error.is_lasting and not (folder / CHECKPOINT).exists()
-            how = how_to_resume(config.training, folder)
+            how = _how_to_resume(config, folder)
             then = NOTHING_TO_RESUME if is_hopeless else how
             raise OwnCodeError(
                 f"{str(error).rstrip('.')}. {folder / FAILURE} says more. {then}", error.is_lasting
@@ -563,7 +564,14 @@ def _session(folder: Path, team: Team, config: RunConfig) -> Iterator[None]:
                 raise Interrupted(f"The run is finished: {folder}") from None
             if not (folder / CHECKPOINT).exists():
                 raise
-            raise Interrupted(how_to_resume(config.training, folder)) from None
+            how = _how_to_resume(config, folder)
+            raise Interrupted(how) from None
+
+
+def _how_to_resume(config: RunConfig, folder: Path) -> str:
+    # What Python code has passed is moved into the folder after the settings were read.
+    is_passed = is_passed_stream(folder / Path(config.data).name)
+    return how_to_resume(config.training, folder, is_passed)
 
 
 @contextlib.contextmanager

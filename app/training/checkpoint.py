@@ -139,8 +139,8 @@ class Checkpoint(keras.callbacks.Callback):
             "optimizer",
             self.model.optimizer.variables,
             self._read["optimizer"],
-            f" {shown_name(optimizer.name)} must make the one that the run began with; has its code "
-            "changed since?"
+            f" {shown_name(optimizer.name)} must make the one that the run began with. Has its "
+            "code changed since?"
             if optimizer.is_own
             else "",
         )
