@@ -4,6 +4,7 @@ import csv
 import importlib
 import logging
 import re
+import time
 
 import keras
 import numpy as np
@@ -432,6 +433,68 @@ def test_classes_that_inherit_from_callbacks_of_keras_go_on_where_they_were(
         run_with(tmp_path / "cut", *own(), Interrupts(), **settings)
     (cut,) = (tmp_path / "cut").glob("*/*")
     assert (resume(cut, own()).folder / "history.csv").read_text() == expected
+
+
+class Lazy(keras.callbacks.EarlyStopping):
+    """Stops after a number of epochs without an improvement, whether or not others lie between."""
+
+    def __init__(self, most):
+        super().__init__("val_loss", min_delta=9.0, patience=99)
+        self.most, self.total = most, 0
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.total = 0
+        self.began = time.time()
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self.total += self.wait > 0
+        if self.total >= self.most:
+            self.stopped_epoch, self.model.stop_training = epoch, True
+
+
+class Notebook(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.losses, self.last, self.weights = [], {}, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.losses.append(logs["loss"])
+        self.last = {"epoch": epoch}
+        self.weights = (1, 2)  # is not plain: JSON has no tuples
+
+
+def test_what_a_callback_counts_for_itself_goes_on_and_its_arguments_are_those_given_anew(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN", 0)
+    whole, notes = Notebook(), Notes()
+    with observed_reading(notes):
+        run = run_with(tmp_path / "whole", Lazy(5), whole, epochs=9)
+    expected = (run.folder / "history.csv").read_text()
+    assert len(expected.splitlines()) == 7  # a header, the first epoch, and 5 that are not better
+    end = "Training stopped after epoch 6 of 9: Lazy has ended it, which monitors val_loss."
+    assert end in notes.lines
+    for most, epochs in ((5, 6), (6, 7)):
+        with pytest.raises(Interrupted):
+            run_with(tmp_path / f"cut{most}", Lazy(5), Notebook(), Interrupts(), epochs=9)
+        (cut,) = (tmp_path / f"cut{most}").glob("*/*")
+        lazy, notebook = Lazy(most), Notebook()
+        before = time.time()
+        resumed = resume(cut, [lazy, notebook])
+        assert len((resumed.folder / "history.csv").read_text().splitlines()) == 1 + epochs
+        assert lazy.began >= before
+        assert notebook.losses[:6] == whole.losses
+        assert len(notebook.losses) == epochs
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, "1 epoch"), (2, "2 epochs")])
+def test_a_run_that_stops_early_tells_how_long_nothing_has_improved(patience, epochs, tmp_path):
+    stopping, notes = keras.callbacks.EarlyStopping(min_delta=9.0, patience=patience), Notes()
+    with observed_reading(notes):
+        run_with(tmp_path, stopping, epochs=9)
+    assert any(line.endswith(f"val_loss has not improved for {epochs}.") for line in notes.lines)
 
 
 def test_a_metric_has_the_name_that_the_user_wrote(tmp_path):

@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_app_resume import Notes
 
 from app.config import make_config
 from app.config.run_config import change_config
 from app.config.weight_files import check_code_files
 from app.config.without_effect import settings_without_effect
+from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, OwnCodeError, RunError
 from app.runs import resume, train
 from app.system import user_code
@@ -213,7 +215,9 @@ def test_a_run_whose_files_are_missing_in_the_first_epoch_is_resumed_when_they_a
 
     moving = keras.callbacks.LambdaCallback(on_epoch_begin=move)
     runs = tmp_path / "runs"
-    with pytest.raises(OwnCodeError, match=r"in epoch 1, .* Resume with: hornbill train --resume"):
+    with pytest.raises(
+        OwnCodeError, match=r"in epoch 1, .* Resume in Python, with app.runs.resume.*data=…"
+    ):
         train({"epochs": 1}, runs, [moving], figures=False, model=build, data=data)
     (tmp_path / "moved").rename(lost)
     (folder,) = runs.glob("*/*")
@@ -234,7 +238,9 @@ def test_a_fault_after_the_first_epoch_offers_resuming_from_there(tmp_path):
         return squared(targets, outputs) + tf.ensure_shape(nothing, ())
 
     counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: epochs.append(epoch))
-    with pytest.raises(OwnCodeError, match=r"in epoch 2, ValueError .*: odd\. .* Resume with: "):
+    with pytest.raises(
+        OwnCodeError, match=r"in epoch 2, ValueError .*: odd\. .* Resume in the script"
+    ):
         quick(tmp_path, [counting], loss=loss)
 
 
@@ -394,6 +400,99 @@ def test_an_optimizer_that_cannot_be_made_again_is_refused(tmp_path):
     assert quick(tmp_path, optimizer=lambda: Odd(3)).metrics["test"]
     with pytest.raises(ConfigError, match="a function that returns one. Received: .*of the type i"):
         quick(tmp_path, optimizer=lambda: 3)
+
+
+class Boosted(keras.optimizers.Adam):
+    """Has an argument that its get_config does not tell."""
+
+    def __init__(self, boost=1.0, learning_rate=0.01, **others):
+        super().__init__(learning_rate, **others)
+        self.boost = boost
+
+
+def test_an_optimizer_that_another_process_cannot_make_is_told_before_training(tmp_path):
+    notes = Notes()
+    message = "^Resume in the script, with app.runs.resume"
+    with observed_reading(notes), pytest.raises(Interrupted, match=message):
+        quick(tmp_path / "cut", [Interrupts()], optimizer=Boosted(2.0), epochs=4)
+    told = "Boosted: an object that another process cannot make again, so it cannot resume the run"
+    assert [line for line in notes.lines if line.startswith(told)]
+    with observed_reading(notes), pytest.raises(Interrupted, match="^Resume with: hornbill train"):
+        quick(tmp_path / "made", [Interrupts()], optimizer=keras.optimizers.Adam(0.1), epochs=4)
+    assert len([line for line in notes.lines if "another process" in line]) == 1
+
+
+def test_a_schedule_of_the_script_is_told_before_training(tmp_path, monkeypatch):
+    class Stairs(keras.optimizers.schedules.LearningRateSchedule):
+        __module__, __qualname__ = "__main__", "Stairs"
+
+        def __call__(self, step):
+            return 0.1
+
+        def get_config(self):
+            return {}
+
+    monkeypatch.setattr(sys.modules["__main__"], "Stairs", Stairs, raising=False)
+    notes = Notes()
+    with observed_reading(notes):
+        quick(tmp_path, optimizer=keras.optimizers.SGD(Stairs()))
+    assert [line for line in notes.lines if line.startswith("SGD: an object that another process")]
+
+
+def test_a_run_on_pipelines_that_python_passed_is_resumed_with_them(tmp_path):
+    x, y = np.arange(32, dtype="float32").reshape(8, 4), np.arange(8) % 3
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    data = dict.fromkeys(("train", "validation", "test"), batches)
+    message = "^Resume in Python, with app.runs.resume.'.*', data=…"
+    with pytest.raises(Interrupted, match=message):
+        train({"epochs": 4}, tmp_path, [Interrupts()], figures=False, model=build, data=data)
+    (cut,) = tmp_path.glob("*/*")
+    assert resume(cut, data=data).is_finished
+
+
+def all_files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_is_refused_another_optimizer_stays_as_it_is(tmp_path):
+    with pytest.raises(Interrupted):
+        quick(tmp_path / "cut", [Interrupts()], optimizer=keras.optimizers.SGD(0.1), epochs=4)
+    (cut,) = (tmp_path / "cut").glob("*/*")
+    before = all_files(cut)
+    with pytest.raises(ConfigError, match="^optimizer.name cannot change .*optimizer.name=Adam. "):
+        resume(cut, settings={"optimizer": keras.optimizers.Adam(0.1)})
+    assert all_files(cut) == before
+    assert len((resume(cut).folder / "history.csv").read_text().splitlines()) == 5
+
+
+def test_a_run_whose_file_makes_another_optimizer_now_stays_as_it_is(tmp_path):
+    code = "import keras\ndef made():\n    return keras.optimizers.%s(0.1)\n"
+    (tmp_path / "own_steps.py").write_text(code % "SGD")
+    run = quick(tmp_path / "runs", **{"optimizer.name": f"{tmp_path}/own_steps.py:made"})
+    before = all_files(run.folder)
+    (tmp_path / "own_steps.py").write_text(code % "Adam")
+    with pytest.raises(RunError, match="own_steps.py:made must make the one .* code changed"):
+        resume(run.folder, settings={"epochs": 4})
+    assert all_files(run.folder) == before
+
+
+def resumed(folder, **settings):
+    notes = Notes()
+    with observed_reading(notes):
+        return resume(folder, settings=settings), notes.lines
+
+
+def test_a_run_goes_on_at_the_rate_of_ones_own_optimizer(tmp_path):
+    run = quick(tmp_path / "plain", optimizer=keras.optimizers.SGD(0.05))
+    longer, lines = resumed(run.folder, **{"epochs": 3, "optimizer.learning_rate": 0.5})
+    assert any("learning_rate=0.5 has no effect with an optimizer of your own" in x for x in lines)
+    assert any(line.endswith("epoch 3. The learning rate stays at 0.05.") for line in lines)
+    whole = quick(tmp_path / "whole", optimizer=keras.optimizers.SGD(0.05), epochs=3)
+    expected = (whole.folder / "history.csv").read_text()
+    assert (longer.folder / "history.csv").read_text() == expected
+    run = quick(tmp_path / "scheduled", optimizer=keras.optimizers.SGD(DECAY))
+    _, lines = resumed(run.folder, epochs=3)
+    assert any("The optimizer's own schedule goes on: the rate of the next" in x for x in lines)
 
 
 def test_a_backbone_that_learns_in_two_phases_takes_no_optimizer_of_ones_own(tmp_path):

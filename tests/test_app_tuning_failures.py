@@ -147,3 +147,14 @@ def test_a_refit_that_fails_keeps_the_trials_and_is_repeated_by_join(code, tmp_p
     assert joined.refit.is_finished
     assert "hornbill export" in (folder / "report.html").read_text()
     assert not (folder / "trials.html").exists()
+
+
+def test_a_search_over_the_rate_of_ones_own_optimizer_is_refused_before_it_begins(tmp_path):
+    (tmp_path / "own_opts.py").write_text("from keras.optimizers import SGD\n")
+    settings = {"optimizer.name": f"{tmp_path}/own_opts.py:SGD", "epochs": 1}
+    rates = {"optimizer.learning_rate": "log:1e-4..1e-1"}
+    definition = make_definition("softmax", rates, {"trials": 2}, settings=settings)
+    message = "Received: optimizer.learning_rate=log:1e-4..1e-1. .* has no effect with an optimizer"
+    with pytest.raises(TuningError, match=message):
+        tune(definition, tmp_path / "tunes")
+    assert not list((tmp_path / "tunes").glob("*/*"))

@@ -7,7 +7,13 @@ import pytest
 
 from app.config import make_config
 from app.errors import ConfigError, TuningError
-from app.tuning.definition import Budget, definition_toml, make_definition, read_definition
+from app.tuning.definition import (
+    Budget,
+    check_effects,
+    definition_toml,
+    make_definition,
+    read_definition,
+)
 from app.tuning.gp_sampler import GaussianProcessSampler
 from app.tuning.learning_curve_advice import diagnose_epochs, diagnose_sizes
 from app.tuning.samplers import grid, make_sampler
@@ -129,6 +135,32 @@ def test_a_search_without_values_or_named_twice_is_refused(pairs, message):
 def test_the_largest_number_of_layers_is_checked_before_the_search():
     with pytest.raises(TuningError, match="at most 4 stages.*It is searched as layers:1..9x8..32"):
         make_definition("digits", {"filters": "layers:1..9x8..32"})
+
+
+MOMENTA = {"optimizer.momentum": "uniform:0.5..0.99"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "settings", "reason"),
+    [
+        (RATE, {"optimizer.name": "opts.py:sgd"}, "with an optimizer of your own, opts.py:sgd"),
+        (MOMENTA, {"optimizer.name": "adam"}, "with optimizer.name=adam: it is for "),
+        (MOMENTA | {"optimizer.name": "choice:adam|lion"}, {}, "with optimizer.name=adam: "),
+        ({"groups": "int:2..4"}, {"normalization": "batch"}, "with normalization=batch: it is"),
+    ],
+)
+def test_a_search_over_a_setting_without_effect_is_refused(declared, settings, reason):
+    definition = make_definition("digits", declared, settings=settings)
+    message = f"^A search needs settings that have an effect. Received: .* has no effect {reason}"
+    with pytest.raises(TuningError, match=message):
+        check_effects(definition)
+
+
+def test_a_setting_that_has_an_effect_with_a_value_that_is_searched_too_can_be_searched():
+    names = {"optimizer.name": "choice:adam|momentum"}
+    check_effects(make_definition("digits", MOMENTA | names))
+    check_effects(make_definition("digits", MOMENTA, settings={"optimizer.name": "nesterov"}))
+    check_effects(make_definition("digits", RATE))
 
 
 def test_a_setting_is_either_fixed_or_searched():

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.errors import ConfigError
 
+from .refused_objects import is_object_of_keras
 from .run_config import RunConfig, combine_settings, flat_config, flatten
 from .run_files import CONFIG, NEXT_CONFIG, check_begun
 
@@ -31,11 +32,20 @@ def config_to_go_on_with(folder: Path, settings: Mapping[str, Any]) -> RunConfig
     next_config = folder / NEXT_CONFIG
     config = combine_settings(None, next_config if next_config.is_file() else folder / CONFIG)
     known, changes = flat_config(config), flatten(settings)
+    if is_object_of_keras(changes.get("optimizer")):  # as `make_config` takes it
+        changes["optimizer.name"] = changes.pop("optimizer")
     for key, value in changes.items():
         if key in known and key not in CHANGEABLE:
             raise ConfigError(
                 f"{key} cannot change while a run is trained; only {', '.join(CHANGEABLE)} can. "
-                f"Received: {key}={value}. To begin a new run with its weights: "
+                f"Received: {key}={_shown(value)}. To begin a new run with its weights: "
                 f"--start-from {folder}."
             )
     return combine_settings(None, None, {**known, **changes}) if changes else config
+
+
+def _shown(value: Any) -> str:
+    """Return a value in words; of an object its name or class, without its address."""
+    if not is_object_of_keras(value):
+        return str(value)
+    return str(getattr(value, "__name__", type(value).__name__))

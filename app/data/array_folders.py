@@ -153,6 +153,14 @@ def read_facts(folder: Path) -> ArrayFacts:
         raise DataError(cannot_read(folder / ARRAY_FACTS, error, "the facts of arrays")) from None
 
 
+def is_passed_stream(folder: Path) -> bool:
+    """Return whether a folder has samples of pipelines that only Python code can pass again."""
+    if not (folder / ARRAY_FACTS).is_file():
+        return False
+    facts = read_facts(folder)
+    return facts.steps > 0 and not facts.origin
+
+
 def read_array_folder(source: str, task: str) -> Dataset:
     """Read a folder of arrays.
 

@@ -13,10 +13,11 @@ import keras
 from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import check_columns_taken, check_units_taken
 from app.config.families import build_model, family_named, is_own_model, task_of
-from app.config.run_config import RunConfig, flat_config, make_config
+from app.config.run_config import RunConfig, flat_config, flatten, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
 from app.config.weight_files import check_weight_files
 from app.config.without_effect import settings_without_effect
+from app.data.array_folders import is_passed_stream
 from app.data.constant_inputs import require_variation
 from app.data.datasets import Dataset
 from app.data.frames import DataOnDisk, data_on_disk, move_data
@@ -349,6 +350,7 @@ def resume(
         if team.is_writer:
             _tell_other_backend(run)
             _tell_missing_callbacks(run, callbacks)
+            _tell_what_is_idle(replace(run.config, given=frozenset(flatten(settings))))
         read_objects(run.folder)
         run.check_backbone()
         dataset = load_run_data(run.config)
@@ -356,9 +358,23 @@ def resume(
         if dataset.stream is not None:
             stream = open_stream(data, Path(run.config.data), dataset.inputs)
             dataset = replace(dataset, stream=stream)
-        if team.is_writer:
-            write_settings(run)
-        return _fit_and_finish(run, dataset, shown, team)
+        writers = [_SettingsWriter(run)] if team.is_writer else []
+        return _fit_and_finish(run, dataset, [*shown, *writers], team)
+
+
+class _SettingsWriter(keras.callbacks.Callback):
+    """Writes the settings that a run goes on with, once nothing refuses to go on with them.
+
+    It comes after the checkpoint, whose restoring may be refused.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        """Write the settings."""
+        write_settings(self._run)
 
 
 def _tell_other_backend(run: Run) -> None:
@@ -538,7 +554,7 @@ def _session(folder: Path, team: Team, config: RunConfig) -> Iterator[None]:
             text = "".join(traceback.format_exception(error))
             (folder / FAILURE).write_text(f"{error}\n\n{text}", "utf-8")
             is_hopeless = error.is_lasting and not (folder / CHECKPOINT).exists()
-            how = how_to_resume(config.training, folder)
+            how = _how_to_resume(config, folder)
             then = NOTHING_TO_RESUME if is_hopeless else how
             raise OwnCodeError(
                 f"{str(error).rstrip('.')}. {folder / FAILURE} says more. {then}", error.is_lasting
@@ -548,7 +564,14 @@ def _session(folder: Path, team: Team, config: RunConfig) -> Iterator[None]:
                 raise Interrupted(f"The run is finished: {folder}") from None
             if not (folder / CHECKPOINT).exists():
                 raise
-            raise Interrupted(how_to_resume(config.training, folder)) from None
+            how = _how_to_resume(config, folder)
+            raise Interrupted(how) from None
+
+
+def _how_to_resume(config: RunConfig, folder: Path) -> str:
+    # What Python code has passed is moved into the folder after the settings were read.
+    is_passed = is_passed_stream(folder / Path(config.data).name)
+    return how_to_resume(config.training, folder, is_passed)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ It holds the variables of model and optimizer, including the states of random ge
 of the callbacks, the weights to keep and the history.
 """
 
+import contextlib
 import itertools
 import json
 import math
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -22,17 +24,20 @@ from app.data.reading_progress import tell
 from app.errors import RunError
 from app.system.atomic_files import atomic_path
 from app.system.signals import resume_command
+from app.system.user_code import shown_name
 from serving.errors import cannot_write
 
 from .callbacks import Seconds
 from .checkpoint_state import check_epochs, read_state, readable
 from .compilation import Compilation
 from .kept_weights import KeptWeights
+from .own_errors import is_ours
 from .progressive_resizing import first_of_size, work_of
 
 _MAY_CHANGE = ("data", "figures", *PACE)
 # What the end of a run depends on: another value lets a run go on that has stopped early.
 _LIMITS = ("epochs", "patience")
+_OWN_SCHEDULE = "own"
 # A checkpoint takes longer than an epoch of a tiny model.
 _SECONDS_BETWEEN = 1.0
 # State that Keras' callbacks keep between epochs, and reset when training begins. Classes that
@@ -43,6 +48,10 @@ _CALLBACK_STATE: dict[type, tuple[str, ...]] = {
     keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
     keras.callbacks.ModelCheckpoint: ("best",),  # a new object would overwrite a better model
 }
+
+
+# Longer lists, such as the losses of all steps, would take longer to write than an epoch.
+_LONGEST_LIST = 10_000
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -87,6 +96,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._pace = _pace(config)
         self._written = -math.inf
         self._others: dict[str, keras.callbacks.Callback] = {}
+        self._at_begin: dict[str, dict[str, Any]] = {}
+        self._own_keys: dict[str, set[str]] = {}
         self._at_end: list[np.ndarray] = []
         self._noted: tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None = None
         self._read: dict[str, Any] | None = None
@@ -100,12 +111,14 @@ class Checkpoint(keras.callbacks.Callback):
 
         Args:
             callbacks: the callbacks. Of those of Keras, and of classes that inherit from them, the
-                state is known.
+                state is known. Of a user's class it is every plain attribute that has changed
+                since the training began: arguments, and times of its beginning, are those of the
+                present object.
             passed: whether Python code passes them, which may pass others when a run is resumed.
                 They are recognized by what they monitor and write.
         """
         for callback in callbacks:
-            if isinstance(callback, tuple(_CALLBACK_STATE)):
+            if isinstance(callback, tuple(_CALLBACK_STATE)) or _is_users(callback):
                 name = type(callback).__name__
                 if passed:
                     about = (getattr(callback, key, "") for key in ("monitor", "filepath"))
@@ -117,14 +130,28 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Restore variables and callbacks, after the callbacks have reset themselves."""
+        self._at_begin = {name: _own_state(each) for name, each in self._others.items()}
         if self._read is None:
             return
+        optimizer = self._config.training.optimizer
         _assign("model", self.model.variables, self._read["model"])
-        _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
+        _assign(
+            "optimizer",
+            self.model.optimizer.variables,
+            self._read["optimizer"],
+            f" {shown_name(optimizer.name)} must make the one that the run began with. Has its "
+            "code changed since?"
+            if optimizer.is_own
+            else "",
+        )
         state = self._read["state"]
         for name, callback in self._others.items():  # early stopping may be new
             if f"{name} 2" in self._others and f"{name} 2" not in state["callbacks"]:
                 continue  # a checkpoint of an earlier version, with the state of the last only
+            # Earlier versions did not keep it.
+            own = state.get("own", {}).get(name, {})
+            vars(callback).update(own)
+            self._own_keys[name] = set(own)
             if getattr(callback, "start_from_epoch", 0) >= len(self.history):
                 continue  # it counts nothing yet, as earlier versions did
             vars(callback).update(state["callbacks"].get(name, {}))
@@ -212,7 +239,14 @@ class Checkpoint(keras.callbacks.Callback):
             rate: learning rate of the next step by these settings; None if it is not known.
             had_ended: whether the training had stopped early.
         """
-        changed = [name for name in PACE if before[name] != self._pace[name]]
+        settings = self._config.training.optimizer
+        changed = [
+            name
+            for name in PACE
+            if before[name] != self._pace[name]
+            # An optimizer of the user's own has its own rate; the setting was never used.
+            if not (settings.is_own and name == "optimizer.learning_rate")
+        ]
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss scale
         schedules = keras.optimizers.schedules.LearningRateSchedule
@@ -223,7 +257,9 @@ class Checkpoint(keras.callbacks.Callback):
             if isinstance(callback, keras.callbacks.EarlyStopping) and changed and had_ended:
                 callback.wait = 0  # it counts from here on
         if changed and self.writes:
-            schedule = self._config.training.optimizer.schedule
+            schedule = settings.schedule
+            if settings.is_own and has_schedule:
+                schedule = _OWN_SCHEDULE
             tell(
                 f"Training goes on after epoch {len(self.history)}, up to epoch "
                 f"{self._pace['epochs']}. {_describe_rates(schedule, rate, self._learning_rate())}"
@@ -259,7 +295,15 @@ class Checkpoint(keras.callbacks.Callback):
             "seconds": asdict(self.seconds),
             "first_whole": self.first_whole,
             "callbacks": {name: _state_of(each) for name, each in self._others.items()},
+            "own": {name: self._changed(name) for name in self._others},
         }
+
+    def _changed(self, name: str) -> dict[str, Any]:
+        """Return the plain attributes of a user's callback that its training has ever changed."""
+        state, begun = _own_state(self._others[name]), self._at_begin.get(name, {})
+        keys = self._own_keys.setdefault(name, set())
+        keys |= {key for key, value in state.items() if key not in begun or begun[key] != value}
+        return {key: value for key, value in state.items() if key in keys}
 
 
 def _state_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
@@ -271,6 +315,59 @@ def _state_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
     keys = itertools.chain.from_iterable(_CALLBACK_STATE[kind] for kind in kinds)
     attributes = vars(callback)
     return {key: attributes[key] for key in keys if _is_number(attributes.get(key, ""))}
+
+
+def _is_users(callback: keras.callbacks.Callback) -> bool:
+    """Return whether the class of a callback is neither one of Keras nor of this project."""
+    return not type(callback).__module__.startswith("keras.") and not is_ours(callback)
+
+
+def _own_state(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """Return copies of the plain attributes that a user's class adds to those of Keras."""
+    if not _is_users(callback):
+        return {}
+    left_out, found = _names_of_keras(type(callback)), {}
+    for key, value in vars(callback).items():
+        if key not in left_out:
+            with contextlib.suppress(TypeError):
+                found[key] = _plain(value)
+    return found
+
+
+def _names_of_keras(kind: type) -> set[str]:
+    """Return the attributes that methods of Keras use in a class that inherits from it.
+
+    They are not all state: `EarlyStopping` turns the sign of its `min_delta` in each training.
+    """
+    methods = (
+        method
+        for each in kind.__mro__
+        if each.__module__.startswith("keras.")
+        for method in vars(each).values()
+    )
+    return {
+        name
+        for each in methods
+        if isinstance(each, FunctionType)
+        for name in each.__code__.co_names
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy of None, a number, a text, or a list or dict of such.
+
+    Raises:
+        TypeError: JSON would not give it back as it is.
+    """
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        value = value.item()
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) is list and len(value) <= _LONGEST_LIST:
+        return [_plain(each) for each in value]
+    if type(value) is dict and len(value) <= _LONGEST_LIST and {*map(type, value)} <= {str}:
+        return {key: _plain(each) for key, each in value.items()}
+    raise TypeError
 
 
 def _is_number(value: Any) -> bool:
@@ -308,6 +405,8 @@ def _describe_rates(schedule: str, before: float | None, now: float) -> str:
     subject = {"cosine": "The cosine spans all epochs, so the learning rate"}.get(
         schedule, "The learning rate"
     )
+    if schedule == _OWN_SCHEDULE:
+        return f"The optimizer's own schedule goes on: the rate of the next step is {now:.3g}."
     if before is None:
         return f"{subject} is {now:.3g}."
     if math.isclose(before, now, rel_tol=1e-6, abs_tol=1e-12):
@@ -315,11 +414,13 @@ def _describe_rates(schedule: str, before: float | None, now: float) -> str:
     return f"{subject} goes from {before:.3g} to {now:.3g}."
 
 
-def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+def _assign(
+    what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray], fix: str = ""
+) -> None:
     if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
         raise RunError(
             f"The checkpoint belongs to a different {what}. "
-            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes."
+            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes.{fix}"
         )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

@@ -197,10 +197,14 @@ def _run_epochs(
     # A run that goes on knows where it stopped before; trainings on parts of the data are no runs.
     stopped = 0 if patience is None else patience.stopped_epoch  # counted from 0; never the first
     if patience is not None and saver.path and 0 < stopped == len(saver.history) - 1 < epochs[-1]:
-        tell(
-            f"Training stopped after epoch {len(saver.history)} of {epochs.stop}: "
-            f"{patience.monitor} has not improved for {counted(patience.patience, 'epoch')}."
+        # Another class, or a baseline, has reasons of its own.
+        is_plain = type(patience) is keras.callbacks.EarlyStopping and patience.baseline is None
+        reason = (
+            f"{patience.monitor} has not improved for {counted(patience.wait, 'epoch')}"
+            if is_plain
+            else f"{type(patience).__name__} has ended it, which monitors {patience.monitor}"
         )
+        tell(f"Training stopped after epoch {len(saver.history)} of {epochs.stop}: {reason}.")
 
 
 def _callbacks(

@@ -24,12 +24,21 @@ def write_objects(config: TrainingConfig, folder: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    names = (config.loss, *config.metrics, config.optimizer.name)
-    references = [name for name in names if is_object(name)]
-    found = {name: _serialized(load_object(name, "loss or metric")) for name in references}
-    kept = {name: config for name, config in found.items() if config is not None}
+    kept = {name: made for name, made in serialized_objects(config).items() if made is not None}
     if kept:
         atomic_write(folder / OBJECTS, json.dumps(kept, indent=2))
+
+
+def serialized_objects(config: TrainingConfig) -> dict[str, Any]:
+    """Return how Keras makes losses, metrics and the optimizer again that are objects.
+
+    Returns:
+        The configuration by reference, of those that are in this process; None where Keras cannot
+        make the object again.
+    """
+    names = (config.loss, *config.metrics, config.optimizer.name)
+    references = [name for name in names if is_object(name) and is_passed(name)]
+    return {name: _serialized(load_object(name, "loss or metric")) for name in references}
 
 
 def read_objects(folder: Path) -> None:

@@ -1,8 +1,9 @@
 """Defines a search: base configuration, search space and budget. Converts it to and from TOML."""
 
+import itertools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from app.config.run_config import (
     make_config,
     read_config_file,
 )
+from app.config.without_effect import settings_without_effect
 from app.errors import ConfigError, TuningError
 from models.checks import check_above, check_choice, check_range
 
-from .search_space import Space, parse_space, read_settings
+from .search_space import Field, Space, parse_space, read_settings
 
 METHODS = ("grid", "random", "tpe", "gp", "cmaes", "genetic")
 # Enough for the Bayesian methods to continue well beyond their random start.
@@ -234,3 +236,45 @@ def checked(definition: Definition) -> Definition:
             except ConfigError as error:
                 raise TuningError(f"{error} It is searched as {field.text}.") from None
     return definition
+
+
+def check_effects(definition: Definition) -> None:
+    """Require that each searched setting has an effect.
+
+    Args:
+        definition: the search, whose base has the settings that suit the data.
+
+    Raises:
+        TuningError: one has none, so that all trials would be equal.
+    """
+    for field in definition.space:
+        if reason := _without_effect(definition, field):
+            raise TuningError(
+                f"A search needs settings that have an effect. Received: {field.key}={field.text}. "
+                f"{reason}"
+            )
+
+
+def _without_effect(definition: Definition, field: Field) -> str:
+    """Return why no value of a field has an effect; empty if some has one.
+
+    The setting on which it depends may be searched as well: each of its values is tried.
+    """
+    others = [
+        {other.key: value}
+        for other in definition.space
+        if other is not field
+        for value in other.corners
+    ]
+    reason = ""
+    for value, beside in itertools.product(field.corners, [{}, *others]):
+        try:
+            config = _with(definition.base, {**beside, field.key: value})
+        except ConfigError:  # not each corner goes with each other one
+            continue
+        found = settings_without_effect(replace(config, given=frozenset({field.key})))
+        # A value that is the default is not told of.
+        if not found and value != flat_config(make_config(config.family))[field.key]:
+            return ""
+        reason = reason or " ".join(found)
+    return reason

@@ -28,7 +28,7 @@ from app.training.model_sizes import image_size_taken
 from app.training.preprocessing import adapt
 
 from .default_space import default_space
-from .definition import Definition, checked, definition_toml
+from .definition import Definition, check_effects, checked, definition_toml
 from .finishing import TuningResult, finish, join_hint
 from .local_workers import run_workers
 from .report import (
@@ -259,6 +259,7 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
     base = replace(definition.base, data=source, training=training)
     refit = split_dataset(dataset, base.seed, base.training.validation_split)
     base = choose_defaults(base, len(refit.train), dataset.sample_shape, dataset.averaged_labels)
+    check_effects(replace(definition, base=base))
     if not definition.space:
         definition = _with_default_space(replace(definition, base=base), dataset.kind)
     data = make_trial_data(base, dataset, definition.budget.folds)
