@@ -13,6 +13,8 @@ from app.system.atomic_files import atomic_write
 from app.system.user_code import is_object, is_passed, load_object, named_objects, pass_object
 from serving.errors import one_line
 
+from .optimizers import is_same_optimizer
+
 OBJECTS = "objects.json"
 # Arguments of all losses and metrics, which configurations of Keras may lack.
 _OF_EVERY = {"name", "dtype", "reduction"}
@@ -69,6 +71,8 @@ def _serialized(thing: Any) -> Any:
         again: Any = keras.saving.deserialize_keras_object(json.loads(text), custom_objects=known)
     except Exception:  # whatever a user's class raises
         return None
+    if isinstance(thing, keras.optimizers.Optimizer) and not is_same_optimizer(thing, again):
+        return None  # such as weights that are excluded from weight decay
     return json.loads(text) if again.get_config() == thing.get_config() else None
 
 
