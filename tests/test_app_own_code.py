@@ -1,6 +1,7 @@
 """Own losses, metrics and callbacks that are unusual or go wrong: what works, and what is said."""
 
 import functools
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from app.bundles.export_run import export_run
 from app.config import make_config
 from app.config.run_config import change_config
 from app.config.weight_files import check_code_files
@@ -18,6 +20,7 @@ from app.runs import resume, train
 from app.system import user_code
 from app.system.signals import Interrupted
 from app.system.user_code import check_reference
+from export.options import ExportOptions
 
 
 def squared(targets, outputs, factor=1.0):
@@ -280,6 +283,13 @@ def test_an_error_of_tensorflow_ends_without_the_names_of_its_operators(tmp_path
 
 
 DECAY = keras.optimizers.schedules.ExponentialDecay(0.01, 100, 0.9)
+TAKEN = r'Set optimizer.name=adam, .* give an optimizer, {"optimizer": keras.optimizers.Adam\('
+
+
+def fails():
+    return {}["rate"]
+
+
 SCHEDULE = "chosen by name, optimizer.schedule=constant, step, exponential, cosine or plateau. "
 
 
@@ -290,12 +300,19 @@ SCHEDULE = "chosen by name, optimizer.schedule=constant, step, exponential, cosi
             {"optimizer": keras.losses.Huber()},
             "name must name what needs no arguments. Received: .*Huber, which raised TypeError: ",
         ),
-        ({"optimizer": "adma"}, "'optimizer' is not a setting of Sequential."),
-        ({"optimizer.name": "adma"}, "Received: optimizer.name='adma'. Did you mean 'adamax'"),
+        ({"optimizer": "adma"}, "'optimizer' is not a setting of Sequential. " + TAKEN),
+        ({"optimizer": None}, TAKEN),
+        ({"optimizer": ["adam"]}, TAKEN),
+        ({"optimizer": fails}, "raises no error. Received: .*fails, which raised KeyError in line"),
+        (
+            {"optimizer.name": "adma"},
+            "Received: optimizer.name='adma'. Did you mean 'adamax'.* It may also be another one of"
+            " Keras such as keras.optimizers:Ftrl, or file.py:name.$",
+        ),
         (
             {"optimizer.learning_rate": DECAY},
-            SCHEDULE + "Received: optimizer.learning_rate=ExponentialDecay. Any other is the callba"
-            "ck keras.callbacks.LearningRateScheduler with optimizer.schedule=constant.$",
+            SCHEDULE + "Received: optimizer.learning_rate=ExponentialDecay. Any other is the learni"
+            r'ng rate of an optimizer, {"optimizer": keras.optimizers.Adam\(schedule\)}.$',
         ),
         (
             {"optimizer": {"schedule": DECAY}},
@@ -485,9 +502,27 @@ def test_settings_outside_the_configuration_of_an_optimizer_count_too(make, tmp_
     check_trains_as_in_keras(tmp_path, make)
 
 
+def make_factor(number):
+    return lambda gradient: number * gradient
+
+
+class Helped(keras.optimizers.SGD):
+    """Its constructor makes a function, and its get_config does not tell of `factor`."""
+
+    def __init__(self, learning_rate=0.1, factor=1.0, **others):
+        super().__init__(learning_rate, **others)
+        self.helper = [make_factor(factor)]
+
+
+def test_an_optimizer_whose_constructor_makes_a_function_is_made_again(tmp_path):
+    check_trains_as_in_keras(tmp_path / "same", Helped)
+    with pytest.raises(ConfigError, match="not give the attribute helper. Name a function that"):
+        trained(tmp_path / "other", Helped(factor=2.0))
+
+
 def test_an_optimizer_whose_other_attributes_differ_is_refused(tmp_path):
     optimizer = keras.optimizers.SGD(0.1)
-    optimizer.helper = object()
+    optimizer.helper = make_factor(2)
     with pytest.raises(ConfigError, match="not give the attribute helper. Name a function that"):
         trained(tmp_path, optimizer)
     optimizer = keras.optimizers.AdamW()
@@ -554,6 +589,29 @@ def test_an_inner_optimizer_may_have_a_schedule_of_any_class(tmp_path):
         return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(Stair()))
 
     check_trains_as_in_keras(tmp_path, make)
+
+
+def test_the_advice_on_a_loss_that_is_not_finite_suits_an_optimizer_of_ones_own(tmp_path):
+    advice = "Lower the learning rate of SGD, or clip its gradients, such as by its argument glob"
+    with pytest.raises(RunError, match=advice):
+        trained(tmp_path, keras.optimizers.SGD(1e30))
+
+
+def test_the_report_shows_the_settings_of_an_optimizer_of_ones_own_in_place_of_others(tmp_path):
+    schedule = keras.optimizers.schedules.CosineDecay(0.25, 40)
+    run = quick(tmp_path, optimizer=keras.optimizers.Adam(schedule, clipnorm=1.5), epochs=1)
+    page = (run.folder / "report.html").read_text()
+    assert "optimizer.learning_rate" not in page
+    assert "keras.src" not in page
+    rows = {"optimizer.name": "Adam", "clipnorm": "1.5", "class": "Adam"}
+    rows |= {"learning_rate": "CosineDecay", "learning_rate.initial_learning_rate": "0.25"}
+    for key, value in rows.items():
+        assert f"{key}</code></th><td><code>{value}<" in page
+    bundle = export_run(run.folder, tmp_path / "dist", options=ExportOptions(int8="never"))
+    config = json.loads((bundle / "manifest.json").read_text())["config"]
+    assert {key for key in config if key.startswith("optimizer.")} == {"optimizer.name"}
+    assert config["optimizer.name"] == "Adam"
+    assert "Adam#" not in (bundle / "README.md").read_text()
 
 
 def test_a_backbone_that_learns_in_two_phases_takes_no_optimizer_of_ones_own(tmp_path):

@@ -98,8 +98,8 @@ def own_optimizer(name: str) -> keras.optimizers.Optimizer:
         )
     if any(getattr(each, "_exclude_from_weight_decay", ()) for each in _with_inner(found)):
         raise ConfigError(
-            f"{setting} may exclude weights from weight decay by name, since each model has weights "
-            f"of its own. Received: {shown_name(name)} with var_list. Give var_names, such as "
+            f"{setting} may exclude weights from weight decay by name, since each model has "
+            f"its own weights. Received: {shown_name(name)} with var_list. Give var_names, such as "
             "exclude_from_weight_decay(var_names=['bias'])."
         )
     return found if not is_object and not found.built else _copied(found, name)
@@ -114,6 +114,47 @@ def is_same_optimizer(optimizer: keras.optimizers.Optimizer, other: Any) -> bool
         for key, value in _attributes(one)
         if not _is_same(value, vars(two).get(key))
     )
+
+
+def own_settings(config: OptimizerConfig) -> dict[str, Any]:
+    """Return the class and the settings of a user's optimizer, by name, as its report shows them.
+
+    Those that are turned off are left out. Without an optimizer of the user's there are none.
+    """
+    if not config.is_own:
+        return {}
+    found: dict[str, Any] = {}
+    for each in _with_inner(own_optimizer(config.name)):
+        found["inner_optimizer" if found else "class"] = type(each).__name__
+        settings = _config_of(each)
+        settings.pop("inner_optimizer", None)
+        if not settings.get("use_ema"):
+            settings.pop("ema_momentum", None)
+        found |= {key: value for key, value in _flat(settings).items() if key != "name"}
+    return found
+
+
+def _config_of(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """Return the configuration of an optimizer; nothing if its class has none."""
+    try:
+        return {**optimizer.get_config()}
+    except Exception:  # whatever the user's class raises
+        return {}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the texts and numbers of nested settings; a serialized object is its class."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and "class_name" in value:
+            found[prefix + key] = value["class_name"]
+            inner = value.get("config")
+            found |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {}
+        elif isinstance(value, float):
+            found[prefix + key] = float(f"{value:.7g}")  # a rate is kept in float32
+        elif isinstance(value, str | int) and value is not False:
+            found[prefix + key] = value
+    return found
 
 
 def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -199,14 +240,31 @@ def _is_same(value: Any, other: Any) -> bool:
         return True
     if type(value) is not type(other):
         return False
-    if isinstance(value, np.ndarray):
-        return np.array_equal(value, other)
+    parts, others = _parts(value), _parts(other)
+    if parts is None or others is None:
+        return bool(value == other)
+    return len(parts) == len(others) and all(map(_is_same, parts, others))
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """Return what tells whether a value is the same as another one; None for the value itself."""
+    parts: list[Any] | None = None
     if isinstance(value, FunctionType):  # made in the constructor, perhaps
-        return value.__code__ == other.__code__ and value.__defaults__ == other.__defaults__
-    if hasattr(value, "get_config"):
-        return bool(value.get_config() == other.get_config())
-    is_of_library = type(value).__module__.startswith(("keras.", "tensorflow."))
-    return is_of_library or bool(value == other)
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        parts = [value.__code__, value.__defaults__, *cells]
+    elif isinstance(value, dict):
+        parts = [*value.keys(), *value.values()]
+    elif isinstance(value, list | tuple):
+        parts = [*value]
+    elif isinstance(value, np.ndarray):
+        parts = [str(value.dtype), value.tolist()]
+    elif hasattr(value, "get_config"):
+        parts = [value.get_config()]
+    elif type(value).__module__.startswith(("keras.", "tensorflow.")):
+        parts = []
+    elif hasattr(value, "__dict__") and "__eq__" not in vars(type(value)):
+        parts = [vars(value)]
+    return parts
 
 
 def _has_schedule(optimizer: keras.optimizers.Optimizer) -> bool:

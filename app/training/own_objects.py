@@ -69,10 +69,11 @@ def _serialized(thing: Any) -> Any:
         known = {type(thing).__name__: type(thing)}
         # An optimizer puts its schedule into the configuration that it is made of.
         again: Any = keras.saving.deserialize_keras_object(json.loads(text), custom_objects=known)
+        is_optimizer = isinstance(thing, keras.optimizers.Optimizer)
+        if is_optimizer and not is_same_optimizer(thing, again):
+            return None  # which excludes weights from weight decay, for example
     except Exception:  # whatever a user's class raises
         return None
-    if isinstance(thing, keras.optimizers.Optimizer) and not is_same_optimizer(thing, again):
-        return None  # such as weights that are excluded from weight decay
     return json.loads(text) if again.get_config() == thing.get_config() else None
 
 
