@@ -1,6 +1,7 @@
 """Own losses, metrics and callbacks that are unusual or go wrong: what works, and what is said."""
 
 import functools
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 from test_app_resume import Notes
 
+from app.bundles.export_run import export_run
 from app.config import make_config
 from app.config.run_config import change_config
 from app.config.weight_files import check_code_files
@@ -20,6 +22,7 @@ from app.runs import resume, train
 from app.system import user_code
 from app.system.signals import Interrupted
 from app.system.user_code import check_reference
+from export.options import ExportOptions
 
 
 def squared(targets, outputs, factor=1.0):
@@ -286,6 +289,13 @@ def test_an_error_of_tensorflow_ends_without_the_names_of_its_operators(tmp_path
 
 
 DECAY = keras.optimizers.schedules.ExponentialDecay(0.01, 100, 0.9)
+TAKEN = r'Set optimizer.name=adam, .* give an optimizer, {"optimizer": keras.optimizers.Adam\('
+
+
+def fails():
+    return {}["rate"]
+
+
 SCHEDULE = "chosen by name, optimizer.schedule=constant, step, exponential, cosine or plateau. "
 
 
@@ -296,12 +306,19 @@ SCHEDULE = "chosen by name, optimizer.schedule=constant, step, exponential, cosi
             {"optimizer": keras.losses.Huber()},
             "name must name what needs no arguments. Received: .*Huber, which raised TypeError: ",
         ),
-        ({"optimizer": "adma"}, "'optimizer' is not a setting of Sequential."),
-        ({"optimizer.name": "adma"}, "Received: optimizer.name='adma'. Did you mean 'adamax'"),
+        ({"optimizer": "adma"}, "'optimizer' is not a setting of Sequential. " + TAKEN),
+        ({"optimizer": None}, TAKEN),
+        ({"optimizer": ["adam"]}, TAKEN),
+        ({"optimizer": fails}, "raises no error. Received: .*fails, which raised KeyError in line"),
+        (
+            {"optimizer.name": "adma"},
+            "Received: optimizer.name='adma'. Did you mean 'adamax'.* It may also be another one of"
+            " Keras such as keras.optimizers:Ftrl, or file.py:name.$",
+        ),
         (
             {"optimizer.learning_rate": DECAY},
-            SCHEDULE + "Received: optimizer.learning_rate=ExponentialDecay. Any other is the callba"
-            "ck keras.callbacks.LearningRateScheduler with optimizer.schedule=constant.$",
+            SCHEDULE + "Received: optimizer.learning_rate=ExponentialDecay. Any other is the learni"
+            r'ng rate of an optimizer, {"optimizer": keras.optimizers.Adam\(schedule\)}.$',
         ),
         (
             {"optimizer": {"schedule": DECAY}},
@@ -493,6 +510,207 @@ def test_a_run_goes_on_at_the_rate_of_ones_own_optimizer(tmp_path):
     run = quick(tmp_path / "scheduled", optimizer=keras.optimizers.SGD(DECAY))
     _, lines = resumed(run.folder, epochs=3)
     assert any("The optimizer's own schedule goes on: the rate of the next" in x for x in lines)
+
+
+def uniform(seed):
+    return keras.initializers.GlorotUniform(seed)
+
+
+def net(dtype=None):
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(8, "tanh", kernel_initializer=uniform(1), dtype=dtype)(inputs)
+    return keras.Model(inputs, keras.layers.Dense(1, kernel_initializer=uniform(2))(hidden))
+
+
+def batches():
+    inputs = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    targets = inputs @ np.array([[1.0], [2.0], [-1.0], [0.5]], np.float32)
+    data = tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(16)
+    return {"train": data, "validation": data.take(2), "test": data.skip(2)}
+
+
+def trained(output, optimizer, passed=(), **settings):
+    """Return the weights that a run saves, and the losses of its validation."""
+    settings = {"epochs": 3, **({"optimizer": optimizer} if optimizer else {}), **settings}
+    run = train(settings, output, passed, figures=False, model=net(), data=batches())
+    saved = keras.models.load_model(run.folder / "model.keras", compile=False).get_weights()
+    header, *rows = (run.folder / "history.csv").read_text().splitlines()
+    column = header.split(",").index("val_loss")
+    return saved, [float(row.split(",")[column]) for row in rows]
+
+
+def bare(optimizer, callbacks=(), dtype=None):
+    """Return the same of compile and fit of Keras."""
+    model, data = net(dtype), batches()
+    model.compile(optimizer, "mse")
+    told = model.fit(
+        data["train"],
+        validation_data=data["validation"],
+        epochs=3,
+        shuffle=False,
+        verbose=0,
+        callbacks=[*callbacks],
+    )
+    return model.get_weights(), told.history["val_loss"]
+
+
+def check_trains_as_in_keras(output, make, passed=list, tolerance=1e-5, dtype=None, **settings):
+    weights, losses = trained(output, make(), passed(), **settings)
+    expected, expected_losses = bare(make(), passed(), dtype)
+    for found, weight in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(found, weight, atol=tolerance)
+    np.testing.assert_allclose(losses, expected_losses, rtol=max(tolerance, 1e-4))
+
+
+def test_the_loss_of_an_optimizer_that_scales_it_is_not_scaled_twice(tmp_path):
+    def make():
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+
+    half = {"dtype": "mixed_float16", "precision": "mixed_float16"}
+    check_trains_as_in_keras(tmp_path, make, tolerance=0.01, **half)
+
+
+class Signed(keras.optimizers.SGD):
+    """Its get_config does not tell of `power`."""
+
+    def __init__(self, learning_rate=0.01, power=1.0, **others):
+        super().__init__(learning_rate, **others)
+        self.power = power
+
+    def update_step(self, gradient, variable, learning_rate):
+        step = keras.ops.cast(learning_rate, variable.dtype) * keras.ops.sign(gradient)
+        self.assign_sub(variable, step * self.power)
+
+
+def without_kernels():
+    optimizer = keras.optimizers.AdamW(0.05, weight_decay=0.9)
+    optimizer.exclude_from_weight_decay(var_names=["kernel"])
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        without_kernels,
+        lambda: Signed(0.01, power=5.0),
+        lambda: keras.optimizers.LossScaleOptimizer(Signed(0.01, power=5.0)),
+    ],
+    ids=["exclusions", "an argument", "an inner optimizer"],
+)
+def test_settings_outside_the_configuration_of_an_optimizer_count_too(make, tmp_path):
+    check_trains_as_in_keras(tmp_path, make)
+
+
+def make_factor(number):
+    return lambda gradient: number * gradient
+
+
+class Helped(keras.optimizers.SGD):
+    """Its constructor makes a function, and its get_config does not tell of `factor`."""
+
+    def __init__(self, learning_rate=0.1, factor=1.0, **others):
+        super().__init__(learning_rate, **others)
+        self.helper = [make_factor(factor)]
+
+
+def test_an_optimizer_whose_constructor_makes_a_function_is_made_again(tmp_path):
+    check_trains_as_in_keras(tmp_path / "same", Helped)
+    with pytest.raises(ConfigError, match="not give the attribute helper. Name a function that"):
+        trained(tmp_path / "other", Helped(factor=2.0))
+
+
+def test_an_optimizer_whose_other_attributes_differ_is_refused(tmp_path):
+    optimizer = keras.optimizers.SGD(0.1)
+    optimizer.helper = make_factor(2)
+    with pytest.raises(ConfigError, match="not give the attribute helper. Name a function that"):
+        trained(tmp_path, optimizer)
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_list=[keras.Variable(1.0)])
+    with pytest.raises(ConfigError, match="AdamW with var_list. Give var_names, such as"):
+        trained(tmp_path, optimizer)
+
+
+def test_exclusions_from_weight_decay_are_not_lost_in_another_process(tmp_path, monkeypatch):
+    with pytest.raises(Interrupted):
+        quick(tmp_path, [Interrupts()], optimizer=without_kernels(), epochs=4)
+    (cut,) = tmp_path.glob("*/*")
+    monkeypatch.setattr(user_code, "_PASSED", {})  # as in another process
+    with pytest.raises(ConfigError, match="in this process, or be named by file.py:name"):
+        resume(cut)
+
+
+def averaging():
+    return keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9)
+
+
+def averaging_and_scaling():
+    return keras.optimizers.LossScaleOptimizer(averaging())
+
+
+def test_averaged_weights_of_an_optimizer_that_scales_its_loss_are_saved(tmp_path):
+    weights, losses = trained(tmp_path, averaging_and_scaling())
+    expected, expected_losses = bare(averaging(), [keras.callbacks.SwapEMAWeights(True)])
+    np.testing.assert_allclose(weights[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [averaging, averaging_and_scaling])
+@pytest.mark.parametrize("on_epoch", [True, False])
+def test_ones_own_swapping_of_averaged_weights_replaces_that_of_hornbill(make, on_epoch, tmp_path):
+    def passed():
+        return [keras.callbacks.SwapEMAWeights(swap_on_epoch=on_epoch)]
+
+    check_trains_as_in_keras(tmp_path, make, passed)
+
+
+def test_ones_own_swapping_goes_with_the_average_of_a_named_optimizer(tmp_path):
+    named = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.05}
+    named |= {"optimizer.schedule": "constant", "optimizer.ema_momentum": 0.9}
+    expected, losses = bare(averaging(), [keras.callbacks.SwapEMAWeights(False)])
+    swapping = [keras.callbacks.SwapEMAWeights(False)]
+    weights, found = trained(tmp_path, None, swapping, **named)
+    np.testing.assert_allclose(weights[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(found, losses, rtol=1e-4)
+
+
+class Stair(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of a class that Keras does not know."""
+
+    def __call__(self, step):
+        return 0.1 / (1 + keras.ops.cast(step, "float32"))
+
+    def get_config(self):
+        return {}
+
+
+def test_an_inner_optimizer_may_have_a_schedule_of_any_class(tmp_path):
+    def make():
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(Stair()))
+
+    check_trains_as_in_keras(tmp_path, make)
+
+
+def test_the_advice_on_a_loss_that_is_not_finite_suits_an_optimizer_of_ones_own(tmp_path):
+    advice = "Lower the learning rate of SGD, or clip its gradients, such as by its argument glob"
+    with pytest.raises(RunError, match=advice):
+        trained(tmp_path, keras.optimizers.SGD(1e30))
+
+
+def test_the_report_shows_the_settings_of_an_optimizer_of_ones_own_in_place_of_others(tmp_path):
+    schedule = keras.optimizers.schedules.CosineDecay(0.25, 40)
+    run = quick(tmp_path, optimizer=keras.optimizers.Adam(schedule, clipnorm=1.5), epochs=1)
+    page = (run.folder / "report.html").read_text()
+    assert "optimizer.learning_rate" not in page
+    assert "keras.src" not in page
+    rows = {"optimizer.name": "Adam", "clipnorm": "1.5", "class": "Adam"}
+    rows |= {"learning_rate": "CosineDecay", "learning_rate.initial_learning_rate": "0.25"}
+    for key, value in rows.items():
+        assert f"{key}</code></th><td><code>{value}<" in page
+    bundle = export_run(run.folder, tmp_path / "dist", options=ExportOptions(int8="never"))
+    config = json.loads((bundle / "manifest.json").read_text())["config"]
+    assert {key for key in config if key.startswith("optimizer.")} == {"optimizer.name"}
+    assert config["optimizer.name"] == "Adam"
+    assert "Adam#" not in (bundle / "README.md").read_text()
 
 
 def test_a_backbone_that_learns_in_two_phases_takes_no_optimizer_of_ones_own(tmp_path):

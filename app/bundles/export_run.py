@@ -15,6 +15,7 @@ from app.config.extractors import bare_settings
 from app.config.families import family_named
 from app.config.run_config import flat_config
 from app.config.run_facts import read_evaluation
+from app.config.without_effect import settings_in_use
 from app.data.arrays import rows_in
 from app.data.datasets import Dataset
 from app.data.sources import bare_source
@@ -391,6 +392,7 @@ def _linear_samples(evaluation: dict[str, Any], train: int) -> dict[str, int]:
 
 def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> ModelFacts:
     evaluation = read_evaluation(run.folder)
+    settings = settings_in_use(flat_config(run.config))
     return ModelFacts(
         family=family_named(run.config.family).builder_name,
         task=dataset.task,
@@ -405,7 +407,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
         metrics=run.metrics["test"],
         reference_scores=evaluation.get("baselines", {}),
         importance=_importance(evaluation),
-        config=bare_settings({**flat_config(run.config), "data": bare_source(run.config.data)}),
+        config=bare_settings({**settings, "data": bare_source(run.config.data)}),
         data={
             "source": bare_source(run.config.data),
             "sha256": run.data["sha256"],

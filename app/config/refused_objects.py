@@ -27,8 +27,8 @@ def refuse_objects(settings: Mapping[str, Any]) -> None:
             raise ConfigError(
                 "Schedules of the learning rate are chosen by name, optimizer.schedule="
                 f"{either(SCHEDULES)}. Received: {key}={_class_name(settings[key])}. Any other is "
-                "the callback keras.callbacks.LearningRateScheduler with "
-                "optimizer.schedule=constant."
+                'the learning rate of an optimizer, {"optimizer": '
+                "keras.optimizers.Adam(schedule)}."
             )
 
 

@@ -392,6 +392,11 @@ def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
             " Set class_weight=balanced, or give weights of samples as data=(x, y, weights), such "
             "as np.array([1.0, 2.0])[y]."
         )
+    if key == "optimizer":
+        return (
+            " Set optimizer.name=adam, another name or file.py:name, or give an optimizer, "
+            '{"optimizer": keras.optimizers.Adam(1e-3)}.'
+        )
     if key.rpartition(".")[2] == "lr":
         return " Did you mean 'optimizer.learning_rate'?"
     owners = [

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from app.system.user_code import is_reference
+from app.system.user_code import is_reference, shown_name
 from models import AugmentationConfig, ImageAugmentationConfig
 from models.checks import check_at_least
 from models.config.limits import (
@@ -24,6 +24,7 @@ from .threshold_rules import THRESHOLDS, parse_rule
 OWN_CODE = ("loss", "metrics", "callbacks", "optimizer.name")
 # Values of `loss` and `metrics` for people.
 _OF_LOSS = f"{', '.join(LOSSES)}, another loss of Keras, or file.py:name"
+_OTHERS = "another one of Keras such as keras.optimizers:Ftrl, or file.py:name"
 _OF_METRICS = "metrics of Keras, or file.py:name"
 OPTIMIZERS = (
     "gradient_descent",
@@ -58,11 +59,15 @@ class _OptimizerName(OneOf):
 
     def check(self, name: str, value: str) -> None:
         """Raise `ValueError` with a suggestion unless `value` is either."""
-        if not is_reference(value):
+        if is_reference(value):
+            return
+        try:
             super().check(name, value)
+        except ValueError as error:
+            raise ValueError(f"{error} It may also be {_OTHERS}.") from None
 
     def __str__(self) -> str:
-        return f"{super().__str__()}, or file.py:name"
+        return f"{super().__str__()}, {_OTHERS}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +125,16 @@ class OptimizerConfig:
     def is_own(self) -> bool:
         """Whether the optimizer is one of the user's own."""
         return is_reference(self.name)
+
+    @property
+    def remedy(self) -> str:
+        """What to change if the loss or the predictions are not finite."""
+        if self.is_own:
+            return (
+                f"Lower the learning rate of {shown_name(self.name)}, or clip its gradients, such "
+                "as by its argument global_clipnorm=1."
+            )
+        return "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
 
 
 @dataclass(frozen=True, kw_only=True)

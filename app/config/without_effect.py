@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.system.user_code import shown_name
+from app.system.user_code import is_object, is_reference, shown_name
 
 from .run_config import RunConfig, flat_config, make_config
 from .training_config import DECAYING, OPTIMIZERS
@@ -64,6 +64,22 @@ def settings_without_effect(config: RunConfig) -> list[str]:
             "backbone that was trained before and learns on."
         )
     return found
+
+
+def settings_in_use(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings by flat key without those that an optimizer of the user's own replaces.
+
+    The optimizer has the name of its class, if it is an object.
+    """
+    if not is_reference(settings.get(_NAME)):
+        return settings
+    name = settings[_NAME]
+    shown = {_NAME: shown_name(name) if is_object(name) else name}
+    return {
+        key: shown.get(key, value)
+        for key, value in settings.items()
+        if key == _NAME or not key.startswith("optimizer.")
+    }
 
 
 def _is_idle(key: str, value: Any) -> bool:

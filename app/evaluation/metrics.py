@@ -32,16 +32,18 @@ def measure(
     predictions: np.ndarray,
     thresholds: Sequence[float] | None = None,
     positive: int | None = None,
+    remedy: str = "Lower optimizer.learning_rate, or set optimizer.clip_norm=1.",
 ) -> dict[str, float]:
     """Return the metrics of a split, see `make_scorer`.
+
+    The error ends with `remedy`, see `app.config.training_config.OptimizerConfig.remedy`.
 
     Raises:
         RunError: a prediction is not finite.
     """
     if not np.isfinite(predictions).all():  # the very last training step can cause this
         raise RunError(
-            "The model's predictions must be finite. Received: NaN or infinity. "
-            "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
+            f"The model's predictions must be finite. Received: NaN or infinity. {remedy}"
         )
     return make_scorer(task, targets, predictions, thresholds, positive)(np.ones(len(targets)))
 

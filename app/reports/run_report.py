@@ -6,6 +6,7 @@ from typing import Any
 
 from app.config.families import family_named, is_own_model
 from app.config.run_config import RunConfig, flat_config, make_config
+from app.config.without_effect import settings_in_use
 from app.data.sources import bare_source
 from app.evaluation.metrics import SCORES
 from app.evaluation.probes import NEIGHBORS
@@ -103,7 +104,7 @@ def changed_settings(
     defaults = flat_config(make_config(config.family)) | dict(overridden)
     return {
         key: (value, defaults[key])
-        for key, value in flat_config(config).items()
+        for key, value in settings_in_use(flat_config(config)).items()
         if value != defaults[key] and key not in (*_SHOWN_ELSEWHERE, *chosen)
     }
 
@@ -126,7 +127,7 @@ def write_report(
         environment: content of `environment.json`.
         evaluation: content of `evaluation.json`.
     """
-    source, settings = bare_source(config.data), flat_config(config)
+    source, settings = bare_source(config.data), settings_in_use(flat_config(config))
     own = is_own_model(config.family)
     chosen = {key: value for key, value in settings.items() if key in data.get("chosen", ())}
     page = render(
@@ -176,6 +177,7 @@ def write_report(
         ),
         changed=changed_settings(config, chosen, data.get("overridden", {})),
         chosen=chosen,
+        optimizer=environment.get("optimizer", {}),
         settings={**settings, "data": source},
         environment=environment,
     )

@@ -15,7 +15,7 @@ from app.config.run_facts import ENVIRONMENT, EVALUATION
 from app.config.run_files import CONFIG, DATA, HISTORY, METRICS, NEW_RESULTS
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell_step
-from app.data.splits import Splits, some
+from app.data.splits import some
 from app.errors import RunError
 from app.evaluation.metrics import OUTPUTS, SCORES, measure, standard_error
 from app.evaluation.predictions import predict_outputs
@@ -31,6 +31,7 @@ from app.system.devices import describe_devices
 from app.system.signals import resume_command
 from app.training.fit import FitResult
 from app.training.history_file import history_csv
+from app.training.optimizers import own_settings
 from serving.bundle import KERAS_MODEL
 from serving.environment import package_versions
 
@@ -70,7 +71,7 @@ def finish_run(
         atomic_write(folder / HISTORY, history_csv(fitted.history))
         tell_step("evaluating")
         predictions = _predict(run, fitted.model, dataset)
-        metrics = _measure(dataset, run.splits, predictions)
+        metrics = _measure(dataset, run, predictions)
         evaluation = evaluate(
             run.config.training, dataset, run.splits, fitted.model, predictions, metrics["test"]
         )
@@ -84,6 +85,8 @@ def finish_run(
         if sizes:
             _write_sizes(folder, run, sizes, dataset, predictions)
         environment = _environment(fitted)
+        if own := own_settings(run.config.training.optimizer):
+            environment["optimizer"] = own
         write_json(folder / ENVIRONMENT, environment)
         write_report(folder, run.config, run.data, metrics, environment, evaluation)
         write_json(folder / DATA, run.data)
@@ -199,8 +202,9 @@ def _predict(run: Run, model: keras.Model, dataset: Dataset) -> Predictions:
     return Predictions(predicted, thresholds, problem, features)
 
 
-def _measure(dataset: Dataset, splits: Splits, predictions: Predictions) -> Metrics:
+def _measure(dataset: Dataset, run: Run, predictions: Predictions) -> Metrics:
     """Return the metrics of each split; the training split may be measured in part."""
+    splits = run.splits
     measured = splits.train[some(len(splits.train), _MAX_MEASURED)]
     return {
         name: measure(
@@ -209,6 +213,7 @@ def _measure(dataset: Dataset, splits: Splits, predictions: Predictions) -> Metr
             predictions.by_split[name],
             predictions.thresholds,
             dataset.positive,
+            run.config.training.optimizer.remedy,
         )
         for name, indices in vars(replace(splits, train=measured)).items()
     }

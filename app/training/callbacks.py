@@ -11,6 +11,7 @@ import numpy as np
 
 from app.config.families import is_own_model
 from app.config.run_config import RunConfig
+from app.config.training_config import OptimizerConfig
 from app.data.pipelines import StreamPipeline, TrainingPipeline, Wait
 from app.errors import ConfigError, OwnCodeError, RunError
 from app.system.user_code import is_reference, shown_name
@@ -24,7 +25,6 @@ MONITORING = (
     keras.callbacks.ReduceLROnPlateau,
 )
 _TELLING_RATE = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
-_FIX = "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
 _FIRST_FIX = "lower initializer_stddev, l1, l2, or the targets"
 
 
@@ -183,6 +183,8 @@ class FiniteLoss(keras.callbacks.Callback):
     def __init__(self, config: RunConfig | None = None) -> None:
         super().__init__()
         self._first_fix = _FIRST_FIX if config is None else _first_fix(config)
+        optimizer = OptimizerConfig() if config is None else config.training.optimizer
+        self._fix = optimizer.remedy
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Remember the epoch."""
@@ -198,7 +200,7 @@ class FiniteLoss(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise RunError(
                 f"The validation loss must stay finite. Received: {loss} after epoch {epoch + 1}. "
-                f"{_FIX}"
+                f"{self._fix}"
             )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -210,7 +212,7 @@ class FiniteLoss(keras.callbacks.Callback):
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            fix = _FIX
+            fix = self._fix
             if self._epoch == batch == 0:  # the weights are still the initial ones
                 fix = f"No step was taken yet: {self._first_fix}."
             raise RunError(

@@ -23,7 +23,7 @@ from .checkpoint import Checkpoint
 from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
 from .losses import named_as_before
-from .optimizers import check_rate_callbacks, optimizer_callbacks
+from .optimizers import averages_at_epoch_end, check_rate_callbacks, optimizer_callbacks
 from .own_errors import is_ours, naming_lost_files, naming_own_code
 from .own_losses import own_callback
 from .own_models import own_net
@@ -225,7 +225,8 @@ def _callbacks(
         shape, trained = job.model.inputs[0].shape[1:], len(saver.history)
         growing = [GrowingImages(job.shrink, shape, training.epochs, trained, saver.first_whole)]
         saver.first_whole = first_whole = growing[0].first_whole
-    changing = optimizer_callbacks(training.optimizer)
+    changing = optimizer_callbacks(training.optimizer, others)
+    averages = averages_at_epoch_end(training.optimizer, others)
     if training.patience:
         # Losses on smaller images are others, and a net that has seen only these is not done. Nor
         # is one whose backbone has not learned yet.
@@ -242,9 +243,18 @@ def _callbacks(
         *saver.remember(changing),
         *others,
         *([NumericLogs()] if others else []),
+        *saver.remember(averages),
         saver,
+        *(_swapping_back(each) for each in averages),
         *(callback for callback in callbacks if is_ours(callback)),
     ]
+
+
+def _swapping_back(averages: keras.callbacks.SwapEMAWeights) -> keras.callbacks.Callback:
+    """Return what takes averaged weights out of the model after the checkpoint has kept them."""
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, _: averages.on_epoch_begin(epoch)
+    )
 
 
 def _result(job: Job, saver: Checkpoint, compilation: Compilation) -> FitResult:

@@ -328,7 +328,8 @@ class Job:
         if self.member_layer:
             loss, metrics = MemberLoss(loss), [MemberMetric(metric) for metric in metrics]
         optimizer = self._optimizer_of(model, trained.trainable_variables)
-        if compilation.precision == "mixed_float16":
+        is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if compilation.precision == "mixed_float16" and not is_scaled:
             # Keras does this automatically only if the whole model has that precision.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         trained.compile(

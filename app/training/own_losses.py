@@ -283,10 +283,18 @@ def called(name: str, kind: str, function: Any) -> Any:
     try:
         return function()
     except (Exception, SystemExit) as error:  # whatever the user's code raises
+        rule = "needs no arguments" if _needs_arguments(function) else "raises no error"
         raise OwnSettingError(
-            f"{kind} must name what needs no arguments. "
-            f"Received: {name}, which raised {describe_error(error)}"
+            f"{kind} must name what {rule}. Received: {name}, which raised {describe_error(error)}"
         ) from error
+
+
+def _needs_arguments(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):  # the latter for one that is not written in Python
+        return True
+    return False
 
 
 def _name_of(function: Any, default: str, taken: Collection[str] = ()) -> str:

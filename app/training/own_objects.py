@@ -13,6 +13,8 @@ from app.system.atomic_files import atomic_write
 from app.system.user_code import is_object, is_passed, load_object, named_objects, pass_object
 from serving.errors import one_line
 
+from .optimizers import is_same_optimizer
+
 OBJECTS = "objects.json"
 # Arguments of all losses and metrics, which configurations of Keras may lack.
 _OF_EVERY = {"name", "dtype", "reduction"}
@@ -76,6 +78,9 @@ def _serialized(thing: Any) -> Any:
         known = {type(thing).__name__: type(thing)}
         # An optimizer puts its schedule into the configuration that it is made of.
         again: Any = keras.saving.deserialize_keras_object(json.loads(text), custom_objects=known)
+        is_optimizer = isinstance(thing, keras.optimizers.Optimizer)
+        if is_optimizer and not is_same_optimizer(thing, again):
+            return None  # which excludes weights from weight decay, for example
     except Exception:  # whatever a user's class raises
         return None
     return json.loads(text) if again.get_config() == thing.get_config() else None
