@@ -31,7 +31,7 @@ from app.system.devices import describe_devices
 from app.system.signals import resume_command
 from app.training.fit import FitResult
 from app.training.history_file import history_csv
-from app.training.optimizers import own_settings
+from app.training.own_optimizers import own_settings
 from serving.bundle import KERAS_MODEL
 from serving.environment import package_versions
 

@@ -45,7 +45,6 @@ from app.training.job import Job
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken, rows_beside
 from app.training.objects_of_script import how_to_resume, tell_of_script
-from app.training.optimizers import own_optimizer
 from app.training.own_errors import is_ours, naming_lost_files
 from app.training.own_losses import check_callbacks, own_callback
 from app.training.own_models import (
@@ -57,6 +56,7 @@ from app.training.own_models import (
     save_untrained,
 )
 from app.training.own_objects import read_objects
+from app.training.own_optimizers import own_optimizer
 from app.training.progress import with_progress
 from app.training.starting_weights import start_image_size, start_with, tell_start
 from models.config import OwnModelConfig

@@ -13,7 +13,7 @@ from app.system.atomic_files import atomic_write
 from app.system.user_code import is_object, is_passed, load_object, named_objects, pass_object
 from serving.errors import one_line
 
-from .optimizers import is_same_optimizer
+from .own_optimizers import is_same_optimizer
 
 OBJECTS = "objects.json"
 # Arguments of all losses and metrics, which configurations of Keras may lack.
