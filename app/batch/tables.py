@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.system.arrow_types import holds_cells, holds_images
+from app.system.arrow_types import IMAGES_AT_ONCE, holds_cells, holds_images, open_row_groups
 from serving.columns import Cells, read_row_inputs
 from serving.errors import InputError, reason_of
 from serving.frames import arrow_values
@@ -16,9 +16,6 @@ from serving.row_format import check_names, row_format
 
 from .image_tables import HEAD_ROWS, ImageColumn, find_column, only_column, trained_column
 from .rows import Rows, row_ids, rows_at_once, set_aside
-
-# Images of a parquet file that are in memory together as they were encoded.
-_IMAGES_AT_ONCE = 64
 
 
 def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]:
@@ -76,7 +73,7 @@ def read_table_images(
         found = column.read(start, arrow_values(batch.column(columns[0])), _places(path, start))
         return _with_keys(found.rows, found.problems, batch, key)
 
-    size = min(_IMAGES_AT_ONCE, rows_at_once(manifest))
+    size = min(IMAGES_AT_ONCE, rows_at_once(manifest))
     yield from _read(path, key, size, choose, to_rows, have_images=True)
 
 
@@ -91,7 +88,7 @@ def _read(
     """Yield rows of up to `size`, which `to_rows` makes of the columns that `choose` returns."""
     start = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        with open_row_groups(path) as file:
             needed = choose(file)
             _check_schema(path, file.schema_arrow, needed, key, have_images)
             names = list(dict.fromkeys((*needed, *([key] if key else []))))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.errors import DataError
-from app.system.arrow_types import holds_cells, holds_images
+from app.system.arrow_types import IMAGES_AT_ONCE, holds_cells, holds_images, open_row_groups
 from app.system.image_paths import image_of
 from serving.columns import cell_text
 from serving.csv_lines import CHUNK
@@ -20,9 +20,6 @@ from serving.frames import arrow_values
 
 from .split_names import SPLITS, split_of
 from .tables import Batch, Table
-
-# Images that are taken out of a row group together.
-_IMAGES_AT_ONCE = 64
 
 
 def open_parquet(path: Path) -> Table:
@@ -117,11 +114,11 @@ def open_shards(folder: Path, files: Sequence[Path]) -> Table:
             if all(name in table.images for table in tables)
         },
         sizes=(sizes[0], sizes[1], sizes[2]) if any(splits) else (),
-        starts={
-            start: table.source
+        starts=[
+            (start, table.source)
             for start, table, count in zip(starts, tables, counts, strict=True)
             if count
-        },
+        ],
     )
 
 
@@ -182,7 +179,7 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
 def _read(path: Path, names: list[str]) -> Iterator[Batch]:
     start = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        with open_row_groups(path) as file:
             for batch in file.iter_batches(CHUNK, columns=names):
                 numbers = list(range(start, start + len(batch)))
                 yield Batch(numbers, {name: _cells(path, batch, name) for name in names})
@@ -201,8 +198,8 @@ def _read_images(path: Path, field: pa.Field) -> Iterator[bytes | str | None]:
     columns = [f"{field.name}.{name}" for name in ("bytes", "path") if name in inside]
     columns = columns or [field.name]
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-            for batch in file.iter_batches(_IMAGES_AT_ONCE, columns=columns):
+        with open_row_groups(path) as file:
+            for batch in file.iter_batches(IMAGES_AT_ONCE, columns=columns):
                 for found in batch.column(field.name).to_pylist():
                     yield image_of(found)
     except (pa.ArrowException, OSError) as error:

@@ -1,8 +1,10 @@
 """Tables that are read a few thousand rows at a time: CSV and parquet files."""
 
 import importlib.util
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +48,8 @@ class Table:
             path in their place; None for a missing image.
         class_names: names of the classes 0, 1 and so on, by the column of their numbers.
         sizes: number of rows in training, validation and test; empty if the source has no splits.
-        starts: path of each file of a folder by the number of its first row; empty for a file.
+        starts: number of the first row and path of each file of a folder, in their order; empty
+            for a file.
     """
 
     source: str
@@ -58,12 +61,14 @@ class Table:
     images: Mapping[str, Callable[[], Iterator[bytes | str | None]]] = field(default_factory=dict)
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sizes: tuple[int, int, int] | tuple[()] = ()
-    starts: Mapping[int, str] = field(default_factory=dict)
+    starts: Sequence[tuple[int, str]] = ()
 
     def file_of(self, number: int) -> tuple[str, int]:
         """Return the path of the file that a row is in, and its number there."""
-        start = max((start for start in self.starts if start <= number), default=0)
-        return self.starts.get(start, self.source), number - start
+        if not self.starts:
+            return self.source, number
+        start, path = self.starts[bisect_right(self.starts, number, key=itemgetter(0)) - 1]
+        return path, number - start
 
     def place(self, number: int) -> str:
         """Return where a row is, such as `line 7 of flowers.csv`."""

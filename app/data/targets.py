@@ -111,6 +111,8 @@ def _advise_on_file(table: Table, survey: ColumnSurvey, number: int) -> str:
 
     The files for testing of many public data sets have none.
     """
+    if not table.starts:
+        return ""
     path, _ = table.file_of(number)
     no_class = {NO_CLASS} if survey.name in table.class_names else set()
     has_targets = any(
@@ -119,7 +121,7 @@ def _advise_on_file(table: Table, survey: ColumnSurvey, number: int) -> str:
         if batch.numbers and table.file_of(batch.numbers[0])[0] == path
         for cell in batch.cells[survey.name]
     )
-    if has_targets or not table.starts:
+    if has_targets:
         return ""
     effect = ""
     if table.sizes and number >= table.sizes[0]:

@@ -1,7 +1,12 @@
-"""Tells which columns of parquet hold cells or images. Only modules that need pyarrow import it."""
+"""Opens parquet files, and tells which of their columns hold cells or images. It needs pyarrow."""
+
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+# Images that are taken out of a row group together, as they were encoded.
+IMAGES_AT_ONCE = 64
 _KINDS = (
     pa.types.is_null,
     pa.types.is_boolean,
@@ -15,9 +20,15 @@ _KINDS = (
     pa.types.is_large_string,
     pa.types.is_string_view,
 )
-
-
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+
+
+def open_row_groups(path: str | Path) -> pq.ParquetFile:
+    """Open a parquet file to read one row group after the other, with the checksums of its pages.
+
+    By default, pyarrow reads ahead and keeps the whole file in memory.
+    """
+    return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
 
 
 def holds_cells(found: pa.DataType) -> bool:
